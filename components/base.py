@@ -1,9 +1,9 @@
-"""The base of every platform component: one type token, children that belong to it and to nothing else, checked outputs.
+"""The base of every platform component: one type token, children of its own, checked outputs.
 
 A component is a unit that a reader recognises in the resource tree (``falaj:network:Network``).  Its children take
-``parent=self`` and the options that the component chooses; what the caller passed to the component (aliases, import ids,
-``depends_on``, its own parent) stays with the component.  Merging the caller's options into the children, as is often
-done, would hand the caller's parent to each of them and pull them out of the component.
+``parent=self`` and the options that the component chooses; what the caller passed to the component (aliases, import
+ids, ``depends_on``, its own parent) stays with the component.  Merging the caller's options into the children, as is
+often done, would hand the caller's parent to each of them and pull them out of the component.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class PlatformComponent(pulumi.ComponentResource):
     ``self.register_declared_outputs()``.
 
     ``protect``: data stores inside refuse to be deleted or replaced until unprotected by name.  It covers only the
-    children that pass ``protect=self.protect_data``, not the component's rules and policies, which must stay changeable.
+    children that pass ``protect=self.protect_data``, not the rules and policies around them, which must stay
+    changeable.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class PlatformComponent(pulumi.ComponentResource):
         additional_secret_outputs: Sequence[str] | None = None,
         parent: pulumi.Resource | None = None,
     ) -> pulumi.ResourceOptions:
-        """Options for a child: parented to this component (or to ``parent``, itself one of its children), nothing leaked.
+        """Options for a child of this component, or of ``parent``, itself one of its children.
 
         Providers reach the children through the parent; ``None`` leaves an option at Pulumi's default.
         """
@@ -99,8 +100,6 @@ class PlatformComponent(pulumi.ComponentResource):
                 if attribute.startswith("_"):
                     continue
                 if not hasattr(self, attribute):
-                    raise AttributeError(
-                        f"{type(self).__name__}.{attribute} is declared as an output but never assigned"
-                    )
+                    raise AttributeError(f"{type(self).__name__}.{attribute}: declared output was never assigned")
                 outputs[attribute] = getattr(self, attribute)
         self.register_outputs(outputs)
