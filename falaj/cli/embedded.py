@@ -1,0 +1,180 @@
+"""Runs a command on the stack ``local`` with the embedded engine, against the emulated account."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from falaj.cli.project import ProjectPaths, passphrase_for
+from falaj.engine.errors import DeploymentError
+from falaj.engine.events import Summary
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from falaj.cli.render import Renderer
+    from falaj.engine.options import Interrupt, Options
+    from falaj.engine.stack import Stack
+
+EXIT_FAILED = 1
+EXIT_UNEXPECTED_CHANGES = 7
+"""As the official CLI answers --expect-no-changes."""
+
+
+def open_stack(paths: ProjectPaths, stack_name: str) -> Stack:
+    """Opens the stack with the local providers.  Raises the engine's errors for unusable settings or state."""
+    from falaj.engine.stack import Stack
+    from falaj.local.host import LocalProviderHost
+
+    return Stack.open(
+        paths.root,
+        stack_name,
+        state_dir=paths.state_dir,
+        host=LocalProviderHost(),
+        passphrase=passphrase_for(stack_name),
+    )
+
+
+def deploy(
+    paths: ProjectPaths,
+    command: str,
+    stack_name: str,
+    options: Options,
+    *,
+    as_json: bool,
+    show_diff: bool,
+    yes: bool,
+    expect_no_changes: bool,
+) -> int:
+    """Runs ``up | preview | refresh | destroy`` and returns the exit code."""
+    from falaj.local.account import EmulatedAccount
+
+    stack = open_stack(paths, stack_name)
+    account = EmulatedAccount(paths.falaj_dir)
+    account.start(stack.config_value("falaj:awsEndpointUrl"))
+    if account.forgot(stack) and command != "refresh":
+        # moto keeps nothing over a restart; reading first finds what vanished, as after real drift.
+        options = replace(options, refresh=True)
+    if not yes and command != "preview" and not options.preview_only:
+        code = _ask(paths, command, stack, options, as_json=as_json, show_diff=show_diff)
+        if code is not None:
+            return code
+    code = _run(paths, command, stack, options, as_json, show_diff, expect_no_changes)
+    if command in ("up", "destroy", "refresh") and not options.preview_only:
+        account.remember(stack)
+    return code
+
+
+def _ask(
+    paths: ProjectPaths, command: str, stack: Stack, options: Options, *, as_json: bool, show_diff: bool
+) -> int | None:
+    """Shows what would happen and asks; returns an exit code when that is the end of it."""
+    if as_json or not sys.stdin.isatty():
+        raise click.UsageError(f"`falaj {command}` changes things: pass --yes where nobody can be asked")
+    planned = "preview" if command == "up" else command
+    plan = replace(options, preview_only=True) if command != "up" else options
+    code = _run(paths, planned, stack, plan, False, show_diff, False)
+    if code:
+        return code
+    click.confirm(f"Run `{command}` on {stack.name}?", abort=True)
+    return None
+
+
+def _run(
+    paths: ProjectPaths,
+    command: str,
+    stack: Stack,
+    options: Options,
+    as_json: bool,
+    show_diff: bool,
+    expect_no_changes: bool,
+) -> int:
+    from falaj.cli.progress import UNCHANGING
+    from falaj.cli.render import renderer_for
+    from falaj.engine.options import Interrupt
+
+    interrupt = Interrupt()
+    summary: Summary | None = None
+    title = f"{command} {stack.name}"
+    with renderer_for(title, as_json=as_json, show_diff=show_diff) as renderer, _signals(interrupt):
+        try:
+            summary = getattr(stack, command)(options, renderer, interrupt=interrupt)
+        except DeploymentError:
+            summary = renderer.progress.summary
+    if summary is None:
+        return EXIT_FAILED
+    _report(paths, command, stack, renderer, summary, as_json)
+    if summary.result != "succeeded":
+        return EXIT_FAILED
+    if expect_no_changes and any(n for op, n in summary.changes.items() if op not in UNCHANGING):
+        click.echo("error: changes were found where none were expected (--expect-no-changes)", err=True)
+        return EXIT_UNEXPECTED_CHANGES
+    return 0
+
+
+@contextmanager
+def _signals(interrupt: Interrupt) -> Iterator[None]:
+    """First SIGINT or SIGTERM: finish what runs, then stop.  Second: stop at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not interrupt.cancelled:
+            click.echo("\nstopping: waiting for running steps; press Ctrl-C again to stop at once", err=True)
+        interrupt.cancel()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _report(
+    paths: ProjectPaths, command: str, stack: Stack, renderer: Renderer, summary: Summary, as_json: bool
+) -> None:
+    from falaj.cli.summary_view import print_report, summary_object
+
+    cost = _monthly_cost(stack) if command in ("up", "preview") and summary.result == "succeeded" else None
+    if as_json:
+        print(json.dumps(summary_object(command, renderer.progress, summary, cost), ensure_ascii=False), flush=True)
+        return
+    succeeded_up = command == "up" and summary.result == "succeeded"
+    outputs: dict[str, Any] = stack.outputs(show_secrets=False) if succeeded_up else {}
+    print_report(
+        command, renderer.progress, summary, cost=cost, outputs=outputs, next_steps=_next_steps(command, summary)
+    )
+
+
+def _monthly_cost(stack: Stack) -> Any:
+    """Cost of the blueprint that the stack names; None when the stack has none."""
+    import blueprints
+    from blueprints.cost import estimate
+    from falaj.cli.summary_view import MonthlyCost
+
+    name = stack.config_value("falaj:blueprint")
+    if not name:
+        return None
+    overrides = json.loads(stack.config_value("falaj:overrides") or "{}")
+    blueprint = blueprints.load(name, overrides)
+    bill = estimate(blueprint)
+    return MonthlyCost(name, bill.usd_per_month, bill.aed_per_month, blueprint.budget.usd_per_month)
+
+
+def _next_steps(command: str, summary: Summary) -> list[str]:
+    if summary.result != "succeeded":
+        return ["falaj doctor                       what this machine has, and what is missing"]
+    if command == "up":
+        return [
+            'eval "$(falaj local env)"          point any AWS client at the emulated account',
+            "falaj blueprint recommend --help   size the platform for your load and budget",
+            "falaj preview -s local --diff      see what an edit of the stack's file would change",
+            "falaj destroy -s local --yes       take everything down",
+        ]
+    return []
