@@ -1,7 +1,7 @@
 """Uniform resource names, provider references and the type tokens they are made of.
 
-``urn:pulumi:<stack>::<project>::<qualified type>::<name>``; the qualified type is ``<parent's qualified type>$<type>``, the
-parent left out when there is none or when it is the root Stack.  A name may contain ``::``; the other parts cannot.
+``urn:pulumi:<stack>::<project>::<qualified type>::<name>``; the qualified type is ``<parent's qualified type>$<type>``,
+the parent left out when there is none or when it is the root Stack.  A name may contain ``::``, the other parts cannot.
 A provider reference is ``<urn of the provider resource>::<its id>``.
 
 Source: sdk/go/common/resource/urn and pkg/resource/deploy/providers of Pulumi.
@@ -109,7 +109,7 @@ def renamed(urn: str, *, stack: str | None = None, project: str | None = None, n
 
 
 def package_of(type: str) -> str:
-    """The package whose provider serves a type: ``aws`` for ``aws:s3/bucket:Bucket`` and for ``pulumi:providers:aws``."""
+    """The package that serves a type: ``aws`` for ``aws:s3/bucket:Bucket`` and for ``pulumi:providers:aws``."""
     if is_provider_type(type):
         return provider_package(type)
     return type.partition(":")[0]
