@@ -21,11 +21,13 @@ Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 """Operator -> condition key -> value or values, as in IAM: ``{"StringEquals": {"aws:SourceAccount": "..."}}``."""
 
 UNRESTRICTABLE_ACTIONS = (
+    "autoscaling:Describe*",
     "cloudwatch:PutMetricData",
     "ec2:Describe*",
     "ecr:GetAuthorizationToken",
     "eks:DescribeAddonVersions",
     "eks:ListClusters",
+    "elasticloadbalancing:Describe*",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",
@@ -58,7 +60,7 @@ class PolicyDocumentError(ValueError):
 class Statement:
     """One statement.
 
-    ``principals``: type (``AWS``, ``Service``, ``Federated``, ``*``) -> identifiers; only in resource and trust policies.
+    ``principals``: type (``AWS``, ``Service``, ``Federated``, ``*``) -> identifiers; resource and trust policies only.
     ``not_actions`` is for denials only: an Allow of "everything but" is never least privilege.
     """
 
@@ -157,6 +159,21 @@ def identity_document(statements: Sequence[Statement]) -> str:
     return _text(statements, limit=MANAGED_POLICY_CHARACTERS, kind="identity policy")
 
 
+def boundary_document(statements: Sequence[Statement]) -> str:
+    """Return the text of a permissions boundary: the most that any role carrying it can ever be given.
+
+    A boundary grants nothing, so a service's wildcard (``s3:*``) is fine in it; every action of everything, or a
+    restrictable action on every resource, would bound nothing and is refused with PolicyDocumentError.
+    """
+    for statement in statements:
+        if not statement.resources and not statement.not_resources:
+            raise PolicyDocumentError(f'statement "{statement.sid}": no resource given; name the ARNs it applies to')
+        if statement.effect == "Allow" and "*" in statement.actions:
+            raise PolicyDocumentError(f'statement "{statement.sid}": Action "*" bounds nothing; list the services')
+        _refuse_broad_resources(statement)
+    return _text(statements, limit=MANAGED_POLICY_CHARACTERS, kind="permissions boundary")
+
+
 def resource_document(statements: Sequence[Statement]) -> str:
     """Return the text of a policy attached to a bucket, queue, topic, vault or endpoint.
 
@@ -172,8 +189,10 @@ def resource_document(statements: Sequence[Statement]) -> str:
 
 
 def endpoint_document(statements: Sequence[Statement]) -> str:
-    """Return the text of a VPC endpoint policy.  It bounds what already has permission elsewhere, so ``s3:*`` is fine in
-    it, but only under a condition such as ``aws:ResourceAccount`` that keeps data from leaving through the endpoint.
+    """Return the text of a VPC endpoint policy.
+
+    It bounds what already has permission elsewhere, so ``s3:*`` is fine in it, but only under a condition such as
+    ``aws:ResourceAccount`` that keeps data from leaving through the endpoint.
 
     Raises PolicyDocumentError for an ``Allow`` without a condition, or a missing principal or resource.
     """
@@ -292,7 +311,7 @@ def oidc_trust_document(*, provider_arn: str, issuer_host: str, audience: str, s
 
 
 def require_tls_statements(action: str, resources: Sequence[str]) -> list[Statement]:
-    """Return the denials that make a resource TLS-only.  ``action`` is the service's wildcard, e.g. ``s3:*``, ``sqs:*``.
+    """Return the denials that make a resource TLS-only.  ``action`` is the service's wildcard, e.g. ``sqs:*``.
 
     S3 alone has a condition key for the version (``s3:TlsVersion``), so buckets also refuse TLS below 1.2; the other
     services' endpoints have done so themselves since 2023.
