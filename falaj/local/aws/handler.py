@@ -113,6 +113,9 @@ class Handler:
     unordered: ClassVar[frozenset[str]] = frozenset()
     """Input paths that hold a list which AWS treats as a set: compared without order."""
 
+    changes_with_update: ClassVar[frozenset[str]] = frozenset()
+    """Computed outputs that an update gives new values (``latestVersion``): unknown in its preview."""
+
     emulated: ClassVar[bool] = False
     """True when the resource lives in the state only (see ``StateOnly``)."""
 
