@@ -11,6 +11,7 @@ from pulumi_aws import iam
 
 from components.base import PlatformComponent
 from components.iam_documents import UNRESTRICTABLE_ACTIONS, Statement, allow, boundary_document, deny
+from components.naming import Environment
 
 CEILING_SERVICES = (
     "autoscaling",
@@ -41,17 +42,19 @@ BORDERLESS_SERVICES = ("iam:*", "sts:*")
 Source: AWS Control Tower region deny control, its list cut down to what platform roles call."""
 
 
-def boundary_statements(*, account_id: str, region: str, platform: str, boundary_arn: str) -> list[Statement]:
-    """Return the boundary's statements for one account, region (``me-central-1``) and platform (``falaj-prod``)."""
+def boundary_statements(environment: Environment, *, boundary_arn: str) -> list[Statement]:
+    """Return the boundary's statements for one account, region and platform."""
     return [
         allow(
             "CeilingRegional",
             [f"{service}:*" for service in CEILING_SERVICES],
             # The second form carries no account: machine images and AWS's own snapshots.
-            [f"arn:aws:*:{region}:{account_id}:*", f"arn:aws:ec2:{region}::*"],
+            [environment.arn("*", "*"), environment.arn("ec2", "*", owned=False)],
         ),
         allow("CeilingUnrestrictable", UNRESTRICTABLE_ACTIONS, ["*"]),
-        allow("CeilingBuckets", ["s3:*"], [f"arn:aws:s3:::{platform}-*"]),
+        allow(
+            "CeilingBuckets", ["s3:*"], [environment.arn("s3", f"{environment.prefix}-*", regional=False, owned=False)]
+        ),
         allow(
             "CeilingIdentity",
             [
@@ -62,13 +65,13 @@ def boundary_statements(*, account_id: str, region: str, platform: str, boundary
                 "sts:AssumeRole",
                 "sts:TagSession",
             ],
-            [f"arn:aws:iam::{account_id}:role/*", f"arn:aws:iam::{account_id}:policy/*"],
+            [environment.arn("iam", "role/*", regional=False), environment.arn("iam", "policy/*", regional=False)],
         ),
         deny(
             "NothingOutsideTheRegion",
             not_actions=BORDERLESS_SERVICES,
             resources=["*"],
-            conditions={"StringNotEquals": {"aws:RequestedRegion": region}},
+            conditions={"StringNotEquals": {"aws:RequestedRegion": environment.region}},
         ),
         deny(
             "NoCopiesAcrossTheBorder",
@@ -150,7 +153,7 @@ def boundary_statements(*, account_id: str, region: str, platform: str, boundary
 class PermissionsBoundary(PlatformComponent):
     """One managed policy that every role for pods, nodes, the control plane and CI carries.
 
-    Children: the policy.  ``platform`` is the prefix of physical names, e.g. ``falaj-prod``.
+    Children: the policy.
     """
 
     arn: pulumi.Output[str]
@@ -159,17 +162,13 @@ class PermissionsBoundary(PlatformComponent):
         self,
         name: str,
         *,
-        platform: str,
-        account_id: str,
-        region: str,
+        environment: Environment,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        policy_name = f"{platform}-boundary"
+        policy_name = environment.physical_name("boundary")
         # The document names its own policy, so the ARN is written out: the resource's output cannot be its own input.
-        boundary_arn = f"arn:aws:iam::{account_id}:policy/{policy_name}"
-        document = boundary_document(
-            boundary_statements(account_id=account_id, region=region, platform=platform, boundary_arn=boundary_arn)
-        )
+        boundary_arn = environment.arn("iam", f"policy/{policy_name}", regional=False)
+        document = boundary_document(boundary_statements(environment, boundary_arn=boundary_arn))
         super().__init__("falaj:identity:PermissionsBoundary", name, opts)
         policy = iam.Policy(
             f"{name}-policy",

@@ -1,0 +1,312 @@
+"""What each service of the platform may touch: the table behind the Pod Identity roles.
+
+Pure.  A workload is one Kubernetes service account with one role; a grant says which actions on which resource and
+under which prefix.  Resources are named by keys (``bucket:lake``, ``key:lake``, ``stream``...) that the identity component
+resolves to ARNs, so that this table reads without knowing how a resource is made.
+
+Tenants get the prefix ``tenants/<name>/`` of each bucket and nothing of each other's; platform services own the
+prefixes that they alone write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from blueprints.schema import Blueprint, Tenant
+from components.iam_documents import Statement, allow
+
+PLATFORM_NAMESPACE = "falaj-platform"
+"""Kubernetes namespace of the platform's own services."""
+
+READ = ("s3:GetObject", "s3:GetObjectVersion")
+WRITE = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
+DECRYPT = ("kms:Decrypt", "kms:DescribeKey")
+ENCRYPT = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """``actions`` on the resource ``on``; ``paths`` are appended to its ARN (empty: the ARN itself).
+
+    ``prefixes`` limit a bucket listing; ``via_service`` limits a key to requests made through that AWS service, so that
+    holding the key's grant does not decrypt what the bucket policy would not hand out.
+    """
+
+    sid: str
+    on: str
+    actions: tuple[str, ...]
+    paths: tuple[str, ...] = ("",)
+    prefixes: tuple[str, ...] = ()
+    via_service: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One service account and what it may do."""
+
+    name: str
+    namespace: str
+    service_account: str
+    grants: tuple[Grant, ...]
+
+    @property
+    def resource_keys(self) -> tuple[str, ...]:
+        """The resources that its policy names, sorted."""
+        return tuple(sorted({grant.on for grant in self.grants}))
+
+
+def workload_statements(workload: Workload, arns: Mapping[str, str], *, region: str) -> list[Statement]:
+    """Return the statements of a workload's policy.  ``arns``: resource key -> ARN; KeyError if one is missing."""
+    statements = []
+    for grant in workload.grants:
+        conditions: dict[str, dict[str, str | Sequence[str]]] = {}
+        if grant.prefixes:
+            conditions["StringLike"] = {"s3:prefix": grant.prefixes}
+        if grant.via_service:
+            conditions["StringEquals"] = {"kms:ViaService": f"{grant.via_service}.{region}.amazonaws.com"}
+        resources = [arns[grant.on] + path for path in grant.paths]
+        statements.append(allow(grant.sid, grant.actions, resources, conditions=conditions))
+    return statements
+
+
+def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
+    """Return the platform's services for a blueprint's engines, sorted by name."""
+    stream = _Stream(blueprint.streaming.engine)
+    online = _Online(blueprint.online_store.engine)
+    workloads = (
+        # Tracks runs and registers models: the only writer of the registry's artefacts.
+        _platform(
+            "mlflow",
+            *_bucket("model", "Artefacts", prefixes=("mlflow/",), write=True),
+            _database("mlflow"),
+            _announce(),
+        ),
+        # Answers feature requests: reads the online store and the registry, writes neither.
+        _platform(
+            "feature-server",
+            *online.read(),
+            *_bucket("feature", "Registry", prefixes=("registry/",)),
+            _database("feast"),
+        ),
+        # Moves features from the lake to both stores.
+        _platform(
+            "feature-materialiser",
+            *_bucket("lake", "Lake", prefixes=("curated/",)),
+            *_bucket("feature", "Features", prefixes=("offline/", "registry/"), write=True),
+            *online.write(),
+            _database("feast"),
+        ),
+        # Accepts events and files: writes the raw zone and the stream, reads nothing back.
+        _platform(
+            "ingestion",
+            *_bucket("lake", "Raw", prefixes=("raw/",), write=True),
+            *stream.produce("events"),
+            _announce(),
+        ),
+        # Turns raw data into contract-checked tables.
+        _platform(
+            "stream-processor",
+            *stream.consume("events"),
+            *_bucket("lake", "Lake", prefixes=("curated/", "quarantine/", "raw/"), write=True),
+            _announce(),
+        ),
+        # Trains: reads curated data and features, writes checkpoints and candidate artefacts.
+        _platform(
+            "training",
+            *_bucket("lake", "Lake", prefixes=("curated/",)),
+            *_bucket("feature", "Features", prefixes=("offline/", "registry/")),
+            *_bucket("model", "Runs", prefixes=("checkpoints/", "mlflow/"), write=True),
+            _announce(),
+        ),
+        # Serves: reads released artefacts only, so that an unreleased one cannot be loaded, and logs predictions.
+        _platform(
+            "serving",
+            *_bucket("model", "Released", prefixes=("released/",)),
+            *online.read(),
+            *stream.produce("predictions"),
+        ),
+        # Compares live traffic with the training data and announces drift.
+        _platform(
+            "drift-monitor",
+            *stream.consume("predictions"),
+            *_bucket("lake", "Reference", prefixes=("curated/", "drift/"), write=True),
+            _announce(),
+        ),
+        # Starts retraining on drift and releases the winner: the only writer of released/.
+        _platform(
+            "retraining",
+            _receive("retraining"),
+            _queue_key(),
+            *_bucket("model", "Models", prefixes=("checkpoints/", "mlflow/", "released/"), write=True),
+            _announce(),
+        ),
+        # Collects every platform event as OpenLineage.
+        _platform(
+            "lineage",
+            _receive("lineage"),
+            _queue_key(),
+            _database("lineage"),
+        ),
+    )
+    return tuple(sorted(workloads, key=lambda workload: workload.name))
+
+
+def tenant_workload(tenant: Tenant) -> Workload:
+    """Return the service account of a tenant's notebooks and jobs: its own prefix of each bucket."""
+    own = f"tenants/{tenant.name}/"
+    return Workload(
+        name=f"tenant-{tenant.name}",
+        namespace=f"tenant-{tenant.name}",
+        service_account="workbench",
+        grants=(
+            *_bucket("lake", "Lake", prefixes=(own,), write=True),
+            *_bucket("feature", "Features", prefixes=(own,), write=True),
+            *_bucket("model", "Models", prefixes=(own,), write=True),
+        ),
+    )
+
+
+def tenant_workloads(tenants: Iterable[Tenant]) -> tuple[Workload, ...]:
+    """Return the tenants' service accounts, sorted by tenant."""
+    return tuple(tenant_workload(tenant) for tenant in sorted(tenants, key=lambda tenant: tenant.name))
+
+
+def _platform(name: str, *grants: Grant) -> Workload:
+    return Workload(name=name, namespace=PLATFORM_NAMESPACE, service_account=name, grants=_merge_key_grants(grants))
+
+
+def _bucket(domain: str, sid: str, *, prefixes: tuple[str, ...], write: bool = False) -> tuple[Grant, ...]:
+    """Return the grants to list, read (and write) some prefixes of a domain's bucket, with its key through S3 only."""
+    return (
+        Grant(
+            f"{sid}List", f"bucket:{domain}", ("s3:ListBucket",), prefixes=tuple(f"{prefix}*" for prefix in prefixes)
+        ),
+        Grant(
+            f"{sid}Objects",
+            f"bucket:{domain}",
+            WRITE if write else READ,
+            paths=tuple(f"/{prefix}*" for prefix in prefixes),
+        ),
+        Grant(f"{sid}Key", f"key:{domain}", ENCRYPT if write else DECRYPT, via_service="s3"),
+    )
+
+
+def _database(user: str) -> Grant:
+    """Return the right to log in to PostgreSQL as ``user`` with a 15-minute IAM token instead of a password."""
+    return Grant("Database", "database", ("rds-db:connect",), paths=(f"/{user}",))
+
+
+def _announce() -> Grant:
+    return Grant("Announce", "bus", ("events:PutEvents",))
+
+
+def _receive(queue: str) -> Grant:
+    return Grant(
+        "Receive",
+        f"queue:{queue}",
+        ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
+    )
+
+
+def _queue_key() -> Grant:
+    return Grant("QueueKey", "key:platform", DECRYPT, via_service="sqs")
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Rights on the event stream in the words of its engine."""
+
+    engine: str
+
+    def produce(self, topic: str) -> tuple[Grant, ...]:
+        if self.engine == "kinesis":
+            return (
+                Grant(
+                    "Produce",
+                    "stream",
+                    ("kinesis:DescribeStreamSummary", "kinesis:ListShards", "kinesis:PutRecord", "kinesis:PutRecords"),
+                ),
+                Grant("StreamKey", "key:platform", ENCRYPT, via_service="kinesis"),
+            )
+        return (
+            Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
+            Grant(
+                "Produce",
+                "topics",
+                ("kafka-cluster:DescribeTopic", "kafka-cluster:WriteData"),
+                paths=(f"/{topic}", f"/{topic}.*"),
+            ),
+        )
+
+    def consume(self, topic: str) -> tuple[Grant, ...]:
+        if self.engine == "kinesis":
+            return (
+                Grant(
+                    "Consume",
+                    "stream",
+                    (
+                        "kinesis:DescribeStreamSummary",
+                        "kinesis:GetRecords",
+                        "kinesis:GetShardIterator",
+                        "kinesis:ListShards",
+                    ),
+                ),
+                Grant("StreamKey", "key:platform", DECRYPT, via_service="kinesis"),
+            )
+        return (
+            Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
+            Grant(
+                "Consume",
+                "topics",
+                ("kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"),
+                paths=(f"/{topic}", f"/{topic}.*"),
+            ),
+            Grant(
+                "ConsumerGroup",
+                "groups",
+                ("kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"),
+                paths=(f"/{topic}.*",),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Online:
+    """Rights on the online store in the words of its engine."""
+
+    engine: str
+
+    def read(self) -> tuple[Grant, ...]:
+        if self.engine == "dynamodb":
+            return (
+                Grant("OnlineRead", "online-store", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query")),
+                Grant("OnlineKey", "key:feature", DECRYPT, via_service="dynamodb"),
+            )
+        return (
+            Grant("OnlineRead", "online-store", ("elasticache:Connect",)),
+            Grant("OnlineReader", "online-reader", ("elasticache:Connect",)),
+        )
+
+    def write(self) -> tuple[Grant, ...]:
+        if self.engine == "dynamodb":
+            return (
+                Grant(
+                    "OnlineWrite",
+                    "online-store",
+                    ("dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+                ),
+                Grant("OnlineKey", "key:feature", DECRYPT, via_service="dynamodb"),
+            )
+        return (
+            Grant("OnlineWrite", "online-store", ("elasticache:Connect",)),
+            Grant("OnlineWriter", "online-writer", ("elasticache:Connect",)),
+        )
+
+
+def _merge_key_grants(grants: Sequence[Grant]) -> tuple[Grant, ...]:
+    """Return the grants without repetition: a workload that reads two things under one key needs the right once."""
+    merged: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Grant] = {}
+    for grant in grants:
+        merged.setdefault((grant.on, grant.via_service, grant.actions, grant.paths), grant)
+    return tuple(merged.values())
