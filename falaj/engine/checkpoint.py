@@ -1,111 +1,58 @@
-"""The state of a stack: resources, operations in flight, and the file they are kept in.
+"""The state of a stack as a file: resources, operations in flight, and what encrypts its secrets.
 
 The JSON is that of Pulumi's version 3 checkpoints (version 4 with ``features`` when one of them is in use), so that the
 official CLI can take a stack over and give it back.
 Sources: sdk/go/common/apitype/{core,deployments}.go, pkg/resource/stack of Pulumi; files that the CLI wrote.
-
-Encoded resources are cached on the ResourceState itself, because the checkpoint is written after every step: assigning
-any field drops the cache.  Changing a dict or list in place does not: assign a new one.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import time as clock
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from falaj.engine.errors import StateError, UnsupportedError
+from falaj.engine.resource_state import (
+    FEATURES,
+    CustomTimeouts,
+    OperationType,
+    PendingOperation,
+    ResourceState,
+    SecretTexts,
+    decode_resource,
+    dump_json,
+    encode_resource,
+)
 from falaj.engine.secrets import Crypter
-from falaj.engine.values import Properties, Value
+
+__all__ = [
+    "MANIFEST_VERSION",
+    "Checkpoint",
+    "CustomTimeouts",
+    "OperationType",
+    "PendingOperation",
+    "ResourceState",
+    "StateFile",
+    "decode",
+    "parse",
+    "timestamp",
+]
 
 MANIFEST_VERSION: Final = "v3.250.0"
 """The CLI version that new manifests name; its digest is the manifest's ``magic``."""
-
-
-@dataclass(frozen=True, slots=True)
-class CustomTimeouts:
-    """Seconds; 0 means the provider's own default."""
-
-    create: float = 0
-    update: float = 0
-    delete: float = 0
-    read: float = 0
-
-
-@dataclass(eq=False, slots=True)
-class ResourceState:
-    """One resource as it was last seen.  Hashed by identity: replaced twins share a URN.
-
-    ``created`` and ``modified`` are RFC 3339 texts in UTC with nanoseconds, see ``timestamp``.
-    ``property_dependencies``: None = every property depends on all dependencies; {} and empty lists = on none.
-    ``delete``: a replaced twin that still has to be deleted.  ``extra``: keys of the file that this version does not know.
-    """
-
-    urn: str
-    type: str
-    custom: bool
-    id: str = ""
-    delete: bool = False
-    inputs: Properties = field(default_factory=dict)
-    outputs: Properties = field(default_factory=dict)
-    parent: str = ""
-    protect: bool = False
-    taint: bool = False
-    external: bool = False
-    dependencies: Sequence[str] = ()
-    init_errors: Sequence[str] = ()
-    provider: str = ""
-    property_dependencies: Mapping[str, Sequence[str]] | None = None
-    pending_replacement: bool = False
-    additional_secret_outputs: Sequence[str] = ()
-    aliases: Sequence[str] = ()
-    custom_timeouts: CustomTimeouts = field(default_factory=CustomTimeouts)
-    import_id: str = ""
-    retain_on_delete: bool = False
-    deleted_with: str = ""
-    replace_with: Sequence[str] = ()
-    created: str = ""
-    modified: str = ""
-    source_position: str = ""
-    stack_trace: Sequence[str] = ()
-    ignore_changes: Sequence[str] = ()
-    hide_diff: Sequence[str] = ()
-    replace_on_changes: Sequence[str] = ()
-    replacement_trigger: Value = None
-    refresh_before_update: bool = False
-    view_of: str = ""
-    resource_hooks: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def copy(self, **changes: Any) -> ResourceState:
-        """A new state with some fields exchanged; the old one stays as it is."""
-        raise NotImplementedError
-
-
-class OperationType(enum.StrEnum):
-    """What was going on when the checkpoint was written."""
-
-    CREATING = "creating"
-    UPDATING = "updating"
-    DELETING = "deleting"
-    READING = "reading"
-    IMPORTING = "importing"
-
-
-@dataclass(eq=False, slots=True)
-class PendingOperation:
-    """``resource`` is the goal state: what the provider was asked for."""
-
-    resource: ResourceState
-    type: OperationType
+_KNOWN: Final = frozenset({"manifest", "secrets_providers", "resources", "pending_operations", "metadata"})
 
 
 @dataclass(slots=True)
 class Checkpoint:
     """A stack's whole state.  ``resources`` has dependencies before dependents.
 
-    ``secrets_provider`` is the object ``{"type": "passphrase", "state": {"salt": ...}}`` as it stands in the file, or None.
+    ``secrets_provider`` is the object ``{"type": "passphrase", "state": {"salt": ...}}`` of the file, or None.
+    ``extra``: keys beside ``resources`` that this version does not know.
+    One thread at a time may encode; meanwhile nobody may change the lists.
     """
 
     stack: str
@@ -117,31 +64,143 @@ class Checkpoint:
     time: str = ""
     manifest_version: str = MANIFEST_VERSION
     extra: Mapping[str, Any] = field(default_factory=dict)
+    texts: SecretTexts | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def full_name(self) -> str:
+        """As the file and the CLI spell it; the organization of a file backend is always ``organization``."""
+        return f"organization/{self.project}/{self.stack}"
 
     def encode(self, crypter: Crypter, *, time: str | None = None) -> bytes:
-        """The file's bytes.  ``time`` is when (default: now).  Raises nothing for a checkpoint that ``problems`` accepts."""
-        raise NotImplementedError
+        """The bytes of the stack file.  ``time``: when it is written, by default now."""
+        version, latest = self._encode_latest(crypter, time)
+        name = dump_json(self.full_name)
+        return b"".join((b"{", version, b',"checkpoint":{"stack":', name, b',"latest":{', latest, b"}}}"))
+
+    def encode_deployment(self, crypter: Crypter, *, time: str | None = None) -> bytes:
+        """The same in the form of ``pulumi stack export``: ``{"version": 3, "deployment": {...}}``."""
+        version, latest = self._encode_latest(crypter, time)
+        return b"".join((b"{", version, b',"deployment":{', latest, b"}}"))
+
+    def _encode_latest(self, crypter: Crypter, time: str | None) -> tuple[bytes, bytes]:
+        if self.texts is None or self.texts.crypter is not crypter:
+            self.texts = SecretTexts(crypter)
+        texts = self.texts
+        self.time = timestamp() if time is None else time
+        manifest = {"time": self.time, "magic": _magic(self.manifest_version), "version": self.manifest_version}
+        parts = [b'"manifest":' + dump_json(manifest)]
+        features: set[str] = set()
+        if self.secrets_provider:
+            parts.append(b'"secrets_providers":' + dump_json(self.secrets_provider))
+        if self.resources:
+            encoded = [encode_resource(state, texts) for state in self.resources]
+            features.update(*(used for _, used in encoded))
+            parts.append(b'"resources":[' + b",".join(text for text, _ in encoded) + b"]")
+        if self.pending_operations:
+            operations = []
+            for operation in self.pending_operations:
+                text, used = encode_resource(operation.resource, texts)
+                features |= used
+                operations.append(b'{"resource":%s,"type":"%s"}' % (text, operation.type.value.encode()))
+            parts.append(b'"pending_operations":[' + b",".join(operations) + b"]")
+        parts.append(b'"metadata":' + dump_json(self.metadata))
+        parts += [dump_json(key) + b":" + dump_json(value) for key, value in self.extra.items()]
+        version = b'"version":4,"features":' + dump_json(sorted(features)) if features else b'"version":3'
+        return version, b",".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """A state file whose frame is sound and whose resources are not yet decrypted."""
+
+    where: str
+    stack: str
+    project: str
+    latest: Mapping[str, Any]
+
+    @property
+    def secrets_provider(self) -> Mapping[str, Any] | None:
+        """What ``falaj.engine.secrets.provider_state`` takes."""
+        return self.latest.get("secrets_providers")
+
+    def checkpoint(self, crypter: Crypter) -> Checkpoint:
+        """Raises StateError for a malformed resource, PassphraseError for secrets that the passphrase does not open."""
+        texts = SecretTexts(crypter)
+        try:
+            resources = [decode_resource(members, texts) for members in self.latest.get("resources") or ()]
+            operations = [
+                PendingOperation(decode_resource(item["resource"], texts), OperationType(item["type"]))
+                for item in self.latest.get("pending_operations") or ()
+            ]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise StateError(f"{self.where}: the state is malformed: {error}; {_RESTORE}") from error
+        manifest = self.latest.get("manifest") or {}
+        return Checkpoint(
+            stack=self.stack,
+            project=self.project,
+            resources=resources,
+            pending_operations=operations,
+            secrets_provider=self.secrets_provider,
+            metadata=self.latest.get("metadata") or {},
+            time=manifest.get("time", ""),
+            manifest_version=manifest.get("version") or MANIFEST_VERSION,
+            extra={key: value for key, value in self.latest.items() if key not in _KNOWN},
+            texts=texts,
+        )
+
+
+def parse(data: bytes, where: str) -> StateFile:
+    """Reads the frame of a stack file or of an exported deployment; ``where`` names it in errors.
+
+    Raises StateError for corrupt JSON, an unknown version or a wrong magic, UnsupportedError for an unknown feature.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{where} is no JSON ({error}); {_RESTORE}") from error
+    body = document.get("checkpoint", document.get("deployment")) if isinstance(document, dict) else None
+    if not isinstance(body, dict):
+        raise StateError(f"{where} is no state file: it has neither a checkpoint nor a deployment; {_RESTORE}")
+    version = document.get("version")
+    empty = version == 0 and not body.get("latest")  # the CLI's first file of a new stack
+    if version not in (3, 4) and not empty:
+        newer = isinstance(version, int) and version > 4
+        advice = "update Falaj or use the CLI that wrote it" if newer else "let the official CLI of Pulumi migrate it"
+        raise StateError(f"{where} has the state version {version!r}; 3 and 4 are known: {advice}")
+    unknown = set(document.get("features") or ()) - FEATURES
+    if unknown:
+        raise UnsupportedError(
+            f"{where} uses the state features {sorted(unknown)}; the embedded engine knows {sorted(FEATURES)}: "
+            "use the CLI that wrote it"
+        )
+    latest = body.get("latest") or {} if "checkpoint" in document else body
+    manifest = latest.get("manifest") if isinstance(latest, dict) else None
+    if latest and (not isinstance(manifest, dict) or manifest.get("magic") != _magic(str(manifest.get("version", "")))):
+        raise StateError(
+            f"{where}: the manifest's magic does not fit its version, so the file is not trusted; {_RESTORE}"
+        )
+    _, _, name = str(body.get("stack", "")).partition("/")
+    project, _, stack = name.partition("/")
+    return StateFile(where, stack, project, latest)
 
 
 def decode(data: bytes, where: str, crypter: Crypter) -> Checkpoint:
-    """Reads a file's bytes; ``where`` names it in errors.
+    """``parse`` and ``StateFile.checkpoint`` in one; raises what they raise."""
+    return parse(data, where).checkpoint(crypter)
 
-    Raises StateError for corrupt JSON, another version, a wrong magic or a malformed resource, PassphraseError for
-    ciphertexts that the passphrase does not open, UnsupportedError for another secrets provider.
+
+def timestamp(nanoseconds: int | None = None) -> str:
+    """RFC 3339 in UTC with nanoseconds, trailing zeros left out as Go does; now by default.
+
+    ``nanoseconds``: since the epoch.
     """
-    raise NotImplementedError
+    seconds, fraction = divmod(clock.time_ns() if nanoseconds is None else nanoseconds, 1_000_000_000)
+    text = clock.strftime("%Y-%m-%dT%H:%M:%S", clock.gmtime(seconds))
+    return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z" if fraction else text + "Z"
 
 
-def timestamp(moment: datetime | None = None, nanoseconds: int | None = None) -> str:
-    """RFC 3339 with nanoseconds in UTC, trailing zeros left out as Go does; now by default."""
-    raise NotImplementedError
+_RESTORE: Final = "the file was left as it is: restore its .bak or a file under .pulumi/backups"
 
 
-def problems(checkpoint: Checkpoint) -> list[str]:
-    """What the CLI would refuse to load: one line for each, naming the URN.  Empty = sound.
-
-    Checked: URNs are unique among resources not marked ``delete``; parent, provider, dependencies, property
-    dependencies, deletedWith and replaceWith stand earlier in the list; components have no id and custom resources have
-    one; URNs and provider references are well formed and fit the type.
-    """
-    raise NotImplementedError
+def _magic(version: str) -> str:
+    return hashlib.sha256(version.encode()).hexdigest()
