@@ -115,22 +115,22 @@ class SecretTexts:
 
     def __init__(self, crypter: Crypter) -> None:
         self.crypter = crypter
-        self._known: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self._known: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
 
-    def decrypter(self, urn: str) -> Decrypt:
+    def decrypter(self, urn: str, id: str) -> Decrypt:
         def decrypt(ciphertext: str) -> str:
             plaintext = self.crypter.decrypt(ciphertext)
-            self._known[urn, plaintext].append(ciphertext)
+            self._known[urn, id, plaintext].append(ciphertext)
             return plaintext
 
         return decrypt
 
-    def encrypter(self, urn: str) -> Encrypt:
-        """For one pass over one resource."""
+    def encrypter(self, urn: str, id: str) -> Encrypt:
+        """For one pass over one resource; twins share a URN, so the id tells them apart."""
         used: defaultdict[str, int] = defaultdict(int)
 
         def encrypt(plaintext: str) -> str:
-            known = self._known[urn, plaintext]
+            known = self._known[urn, id, plaintext]
             if used[plaintext] == len(known):
                 known.append(self.crypter.encrypt(plaintext))
             used[plaintext] += 1
@@ -147,7 +147,7 @@ def dump_json(value: Any) -> bytes:
 def encode_resource(state: ResourceState, texts: SecretTexts) -> tuple[bytes, frozenset[str]]:
     """The resource's JSON, and the checkpoint features that it makes use of."""
     if state._encoded is None or state._encoded[0] is not texts:
-        encrypt = texts.encrypter(state.urn)
+        encrypt = texts.encrypter(state.urn, state.id)
         members: dict[str, Any] = {}
         for key, attribute, kind in _FIELDS:
             encoded = kind.encode(getattr(state, attribute), encrypt)
@@ -163,7 +163,7 @@ def decode_resource(members: Any, texts: SecretTexts) -> ResourceState:
     if not isinstance(members, dict):
         raise ValueError("a resource is no object")
     urn = members.get("urn")
-    decrypt = texts.decrypter(str(urn))
+    decrypt = texts.decrypter(str(urn), str(members.get("id", "")))
     values: dict[str, Any] = {}
     for key, attribute, kind in _FIELDS:
         if members.get(key) is not None:
