@@ -121,6 +121,6 @@ class InvalidBlueprintError(BlueprintError):
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'X'?`` if ``given`` is close to a known word, else nothing."""
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    """``; did you mean 'X'?`` if ``given`` is close to a known word that starts alike, else nothing."""
+    near = difflib.get_close_matches(given, [word for word in known if word[:1] == given[:1]], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

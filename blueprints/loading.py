@@ -19,7 +19,7 @@ from blueprints.errors import (
     UnknownBlueprintError,
     suggestion,
 )
-from blueprints.schema import Blueprint
+from blueprints.schema import PATTERNS, Blueprint
 
 _ROOT = Path(__file__).parent
 _MAX_FILE_BYTES = 1_000_000
@@ -73,7 +73,9 @@ def parse(data: Mapping[str, Any], *, origin: str, changes: Mapping[str, Any] | 
         return Blueprint.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         problems = [_problem(item, data, origin, changes or {}) for item in error.errors(include_url=False)]
-        raise InvalidBlueprintError(problems) from None
+        # A list whose only entry is wrong is reported as too short as well; the entry's own line says it better.
+        inner = [p for p in problems if not any(other.path.startswith(f"{p.path}.") for other in problems)]
+        raise InvalidBlueprintError(_join_missing(inner or problems)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -95,8 +97,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _problem(item: Any, data: Mapping[str, Any], origin: str, changes: Mapping[str, Any]) -> Problem:
     code, loc, given = item["type"], item["loc"], item.get("input")
-    path = dotted(loc, data)
-    source = "override" if _was_overridden(path.split("."), changes) else origin
+    path = dotted([step for step in loc if step != "[key]"], data)
+    # A missing key is nobody's; the override that made its parent is the one to change.
+    blamed = path.split(".")[:-1] if code == "missing" else path.split(".")
+    source = "override" if _was_overridden(blamed, changes) else origin
     kind, text = ProblemKind.NOT_ALLOWED, f"given {_show(given)}; {_sentence(item['msg'])}"
     if code == "extra_forbidden":
         allowed = sorted(_keys_at(loc[:-1]))
@@ -116,12 +120,33 @@ def _problem(item: Any, data: Mapping[str, Any], origin: str, changes: Mapping[s
         allowed_text = str(item["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         text = f"given {_show(given)}; allowed: {allowed_text}{suggestion(str(given), allowed_text.split(', '))}"
     elif code == "string_pattern_mismatch":
-        text = f"given {_show(given)}; allowed: text that matches {item['ctx']['pattern']}"
+        pattern = item["ctx"]["pattern"]
+        text = f"given {_show(given)}; allowed: {PATTERNS.get(pattern, 'text that matches ' + pattern)}"
     elif code == "too_short":
         text = f"given {_show(given)}; allowed: at least {item['ctx']['min_length']} entry; add one"
     elif code == "value_error":
         text = str(item["ctx"]["error"])
+        if path in ("network.cidr",) or ".public_cidrs." in path:
+            text = (
+                text if text.startswith("given") else f"given {_show(given)}; allowed: {_WRONG_TYPE['ip_v4_network']}"
+            )
     return Problem(kind, source, path, text)
+
+
+def _join_missing(problems: Sequence[Problem]) -> list[Problem]:
+    """One line for all keys that one part lacks, in place of a line each."""
+    joined: dict[str, list[Problem]] = {}
+    for problem in problems:
+        parent = problem.path.rpartition(".")[0]
+        joined.setdefault(parent if problem.kind is ProblemKind.MISSING_KEY else f"={len(joined)}", []).append(problem)
+    result = []
+    for parent, group in joined.items():
+        first = group[0]
+        if len(group) > 1:
+            keys = ", ".join(problem.path.rpartition(".")[2] for problem in group)
+            first = Problem(first.kind, first.origin, parent, first.text.replace("missing;", f"missing {keys};", 1))
+        result.append(first)
+    return result
 
 
 def dotted(loc: Sequence[str | int], data: Any) -> str:
@@ -138,7 +163,7 @@ def dotted(loc: Sequence[str | int], data: Any) -> str:
 
 
 def _was_overridden(path: Sequence[str], changes: Any) -> bool:
-    """Whether any step of ``path`` ends in a value (or a whole list) that an override gave."""
+    """Whether an override gave the value at ``path``, or a part or the whole of what is there."""
     for step in path:
         if not isinstance(changes, Mapping):
             return True

@@ -1,26 +1,91 @@
 """What a blueprint states: who uses the platform, for what, under which law and budget, and the sizes that follow.
 
 Pure data: frozen pydantic models, unknown keys refused, units in field names.  A blueprint is loaded from
-``blueprint.yaml`` by ``blueprints.load`` and may be overridden key by key by the stack's configuration.  Checks that need
-the region catalogue (instance types per zone, zone conditions) live in ``blueprints.placement``.
+``blueprint.yaml`` by ``blueprints.load`` and may be overridden key by key by the stack's configuration.  Checks that
+need the region catalogue (instance types per zone, zone conditions) live in ``blueprints.placement``.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from ipaddress import IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 """Lower-case letters, digits and inner hyphens, at most 32 characters: valid in bucket, role and Kubernetes names."""
+
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]{1,64}@[^@\s,]+\.[^@\s,]+$", max_length=254)]
+Domain = Annotated[
+    str, StringConstraints(pattern=r"^\.?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$", max_length=253)
+]
+"""A host name, or with a leading dot a domain and everything below it."""
+ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,5}\d-az\d$")]
+"""``mec1-az1``.  Letters (``me-central-1a``) name another zone in every account and are refused."""
+RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$", max_length=576)]
+
+PATTERNS = {
+    r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$": "lower-case letters, digits and inner hyphens, at most 32 characters",
+    r"^[^@\s,]{1,64}@[^@\s,]+\.[^@\s,]+$": "an e-mail address",
+    r"^\.?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$": "a host name, or .domain for all below it",
+    r"^[a-z]{3,5}\d-az\d$": "a zone id such as mec1-az1 (letters name another zone in every account)",
+    r"^arn:aws:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$": "the ARN of an IAM role",
+    r"^1\.\d{2}$": "a Kubernetes version such as 1.35 (quote it)",
+}
+"""The patterns above in words, for messages."""
+
+LOG_RETENTION_DAYS = (
+    1,
+    3,
+    5,
+    7,
+    14,
+    30,
+    60,
+    90,
+    120,
+    150,
+    180,
+    365,
+    400,
+    545,
+    731,
+    1096,
+    1827,
+    2192,
+    2557,
+    2922,
+    3288,
+    3653,
+)
+"""The only values CloudWatch Logs takes (PutRetentionPolicy, retentionInDays)."""
+
+
+def _log_retention(days: int) -> int:
+    if days not in LOG_RETENTION_DAYS:
+        near = min(LOG_RETENTION_DAYS, key=lambda allowed: (allowed < days, abs(allowed - days)))
+        allowed = ", ".join(map(str, LOG_RETENTION_DAYS))
+        raise ValueError(f"given {days}; CloudWatch Logs keeps for {allowed} days; use {near}")
+    return days
+
+
+LogRetentionDays = Annotated[int, Field(ge=1, le=3_653), AfterValidator(_log_retention)]
 
 
 class Spec(BaseModel):
     """Base of all parts of a blueprint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False, allow_inf_nan=False)
+
+
+def _unique(names: Iterable[str], what: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what} {name!r} is named twice; every name may occur once")
+        seen.add(name)
 
 
 class LegalProfile(enum.StrEnum):
@@ -53,12 +118,21 @@ class DataDomain(Spec):
     object_lock_days: int = Field(default=0, ge=0, le=36_500)
     """Days that nobody, the account's root included, can delete an object; 0 = no object lock."""
 
+    @model_validator(mode="after")
+    def _lock_ends_before_retention(self) -> Self:
+        if self.object_lock_days > self.retention_days:
+            raise ValueError(
+                f"object_lock_days={self.object_lock_days} exceeds retention_days={self.retention_days}; objects could "
+                "not be deleted when their time is over: raise retention_days or lower object_lock_days"
+            )
+        return self
+
 
 class Tenant(Spec):
     """A team with its own namespace, role, quota and bucket prefix."""
 
     name: Name
-    owner_email: str
+    owner_email: Email
     data_class: DataClass
     gpu_quota: int = Field(ge=0)
     cpu_quota_vcpu: int = Field(ge=1)
@@ -98,20 +172,39 @@ class Budget(Spec):
     """Money for a month, and who hears of it."""
 
     usd_per_month: float = Field(gt=0)
-    alert_percentages: tuple[int, ...] = (50, 80, 100)
-    notify_emails: tuple[str, ...] = ()
+    alert_percentages: tuple[Annotated[int, Field(ge=1, le=1_000)], ...] = (50, 80, 100)
+    notify_emails: tuple[Email, ...] = ()
 
 
 class Network(Spec):
-    """The VPC.  Address blocks are reserved for every zone of the region, so that subnets keep theirs when a zone returns."""
+    """The VPC.  Address blocks are reserved for every zone of the region: subnets keep theirs when a zone returns."""
 
     cidr: IPv4Network
     zone_count: int = Field(ge=2, le=3)
     """How many zones to use; zones marked lost get no subnet, so fewer may come out (never fewer than two)."""
     egress: Literal["nat", "firewall"]
-    """nat: one gateway in the best zone.  firewall: a gateway and a Network Firewall endpoint per zone, allow-list only."""
-    egress_allowed_domains: tuple[str, ...] = ()
-    flow_log_retention_days: int = Field(ge=1, le=3_653)
+    """nat: one gateway in the best zone.  firewall: a gateway and a Network Firewall endpoint per zone, allow-list."""
+    egress_allowed_domains: tuple[Domain, ...] = ()
+    flow_log_retention_days: LogRetentionDays
+    zone_conditions: dict[ZoneId, Literal["ok", "unknown", "impaired", "lost"]] = Field(default_factory=dict)
+    """What is known of a zone today, over the region catalogue: ``{mec1-az2: ok}`` once it is back."""
+
+    @field_validator("cidr")
+    @classmethod
+    def _private_vpc_block(cls, cidr: IPv4Network) -> IPv4Network:
+        if not 16 <= cidr.prefixlen <= 28:
+            raise ValueError(f"given {cidr}; AWS allows a VPC of /16 to /28; use a /16")
+        if not cidr.is_private:
+            raise ValueError(f"given {cidr}; allowed: a private block (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16)")
+        return cidr
+
+    @model_validator(mode="after")
+    def _firewall_has_an_allow_list(self) -> Self:
+        if self.egress == "firewall" and not self.egress_allowed_domains:
+            raise ValueError("egress=firewall needs egress_allowed_domains; name the domains that may be reached")
+        if self.egress == "nat" and self.egress_allowed_domains:
+            raise ValueError("egress=nat does not filter domains; drop egress_allowed_domains or set egress=firewall")
+        return self
 
 
 class Endpoint(Spec):
@@ -119,12 +212,22 @@ class Endpoint(Spec):
 
     public_cidrs: tuple[IPv4Network, ...] = ()
 
+    @field_validator("public_cidrs")
+    @classmethod
+    def _named_offices_only(cls, cidrs: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
+        for cidr in cidrs:
+            if cidr.prefixlen < 16:
+                raise ValueError(
+                    f"given {cidr}; allowed: blocks of /16 or smaller that you own; name your offices' blocks"
+                )
+        return cidrs
+
 
 class Cluster(Spec):
     kubernetes_version: Annotated[str, StringConstraints(pattern=r"^1\.\d{2}$")]
     endpoint: Endpoint = Endpoint()
-    log_retention_days: int = Field(ge=1, le=3_653)
-    admin_role_arns: tuple[str, ...] = ()
+    log_retention_days: LogRetentionDays
+    admin_role_arns: tuple[RoleArn, ...] = ()
     """IAM roles that get cluster administration through access entries."""
     deletion_protection: bool = True
 
@@ -148,6 +251,39 @@ class NodePool(Spec):
     volume_gib: int = Field(ge=20, le=16_384)
     labels: dict[str, str] = Field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+    zones: tuple[ZoneId, ...] = ()
+    """Zone ids to keep to; empty = every zone in use where all of ``instance_types`` are offered."""
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if self.min_nodes > self.max_nodes:
+            raise ValueError(
+                f"min_nodes={self.min_nodes} exceeds max_nodes={self.max_nodes}; raise max_nodes or lower min_nodes"
+            )
+        if not self.min_nodes <= self.desired_nodes <= self.max_nodes:
+            raise ValueError(
+                f"desired_nodes={self.desired_nodes} is outside min_nodes={self.min_nodes} to "
+                f"max_nodes={self.max_nodes}; set it between them"
+            )
+        _unique(self.instance_types, "instance type")
+        return self
+
+    @model_validator(mode="after")
+    def _purpose_fits(self) -> Self:
+        if self.purpose == "system" and self.capacity == "spot":
+            raise ValueError(
+                "purpose=system on spot; the platform's own pods must not be taken back: set capacity=on_demand"
+            )
+        if self.purpose == "system" and self.min_nodes < 1:
+            raise ValueError(
+                "purpose=system with min_nodes=0; the cluster needs a node for its own pods: set min_nodes=1"
+            )
+        if self.purpose == "gpu" and not any(taint.key == "nvidia.com/gpu" for taint in self.taints):
+            raise ValueError(
+                "purpose=gpu without the taint nvidia.com/gpu; other pods would hold GPU nodes: add "
+                "{key: nvidia.com/gpu, value: 'true', effect: NO_SCHEDULE}"
+            )
+        return self
 
 
 class Postgres(Spec):
@@ -161,6 +297,16 @@ class Postgres(Spec):
     storage_gib: int = Field(ge=20)
     backup_retention_days: int = Field(ge=1, le=35)
 
+    @model_validator(mode="after")
+    def _instances_fit_engine(self) -> Self:
+        if not self.instance_class.startswith("db."):
+            raise ValueError(f"instance_class={self.instance_class!r}; allowed: db.FAMILY.SIZE, e.g. db.m6g.large")
+        if self.engine == "rds" and self.instances > 2:
+            raise ValueError(
+                f"instances={self.instances} with engine=rds; allowed: 1, or 2 for Multi-AZ; or set engine=aurora"
+            )
+        return self
+
 
 class OnlineStore(Spec):
     """Where online features are read from."""
@@ -169,6 +315,16 @@ class OnlineStore(Spec):
     node_type: str = ""
     replicas_per_shard: int = Field(default=0, ge=0, le=5)
     shards: int = Field(default=1, ge=1, le=500)
+
+    @model_validator(mode="after")
+    def _engine_has_its_keys(self) -> Self:
+        if self.engine == "valkey" and not self.node_type.startswith("cache."):
+            raise ValueError(
+                f"engine=valkey with node_type={self.node_type!r}; allowed: cache.FAMILY.SIZE, e.g. cache.r5.large"
+            )
+        if self.engine == "dynamodb" and (self.node_type or self.replicas_per_shard or self.shards != 1):
+            raise ValueError("engine=dynamodb has no nodes; drop node_type, replicas_per_shard and shards")
+        return self
 
 
 class Streaming(Spec):
@@ -181,6 +337,25 @@ class Streaming(Spec):
     brokers: int = Field(default=0, ge=0)
     broker_volume_gib: int = Field(default=0, ge=0)
     retention_hours: int = Field(default=24, ge=24, le=8_760)
+
+    @model_validator(mode="after")
+    def _engine_has_its_keys(self) -> Self:
+        if self.engine == "kinesis":
+            if self.kafka_version or self.broker_type or self.brokers or self.broker_volume_gib:
+                raise ValueError(
+                    "engine=kinesis has no brokers; drop kafka_version and the broker keys, or set engine=msk"
+                )
+            return self
+        missing = [
+            key for key in ("kafka_version", "broker_type", "brokers", "broker_volume_gib") if not getattr(self, key)
+        ]
+        if missing:
+            raise ValueError(f"engine=msk needs {', '.join(missing)}; give them a value")
+        if self.shards:
+            raise ValueError("engine=msk has no shards; drop shards, or set engine=kinesis")
+        if not self.broker_type.startswith("kafka."):
+            raise ValueError(f"broker_type={self.broker_type!r}; allowed: kafka.FAMILY.SIZE, e.g. kafka.m5.large")
+        return self
 
 
 class Registry(Spec):
@@ -203,6 +378,16 @@ class Backup(Spec):
     vault_lock_max_days: int = Field(ge=1)
     in_country_copy_target: str = ""
     """Name of the second in-country copy outside AWS (documented in the runbook); empty = none declared."""
+
+    @model_validator(mode="after")
+    def _retention_fits_the_lock(self) -> Self:
+        if not self.vault_lock_min_days <= self.daily_retention_days <= self.vault_lock_max_days:
+            raise ValueError(
+                f"daily_retention_days={self.daily_retention_days} is outside vault_lock_min_days="
+                f"{self.vault_lock_min_days} to vault_lock_max_days={self.vault_lock_max_days}; the locked vault would "
+                "refuse every backup: set it between them"
+            )
+        return self
 
 
 class Blueprint(Spec):
@@ -230,3 +415,26 @@ class Blueprint(Spec):
     registry: Registry
     audit: Audit
     backup: Backup
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, entries in (
+            ("tenants", self.tenants),
+            ("models", self.models),
+            ("node_pools", self.node_pools),
+            ("data_domains", self.data_domains),
+        ):
+            _unique((entry.name for entry in entries), what)
+        return self
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if not any(pool.purpose == "system" for pool in self.node_pools):
+            raise ValueError("node_pools: none has purpose=system; add one, on demand, for the platform's own pods")
+        if any(model.accelerator == "gpu" for model in self.models) and not any(
+            pool.purpose == "gpu" for pool in self.node_pools
+        ):
+            raise ValueError("models: one has accelerator=gpu and no node pool has purpose=gpu; add a GPU pool")
+        if "audit" not in {domain.name for domain in self.data_domains}:
+            raise ValueError("data_domains: no 'audit'; trails and logs need a domain with a key of their own")
+        return self
