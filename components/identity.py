@@ -1,7 +1,7 @@
 """Who may act in the account: one role per service account through EKS Pod Identity, and CI through OIDC.
 
-One unit because all of it hangs on the same three things: the boundary that every role carries, a trust policy that names
-exactly one caller, and a policy made from the table in ``workloads.py``.  There are no IAM users and no access keys.
+One unit because all of it hangs on the same three things: the boundary that every role carries, a trust policy that
+names exactly one caller, and a policy made from the table in ``workloads.py``.  There are no users and no access keys.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class ContinuousIntegration:
 class Identity(PlatformComponent):
     """Pod Identity roles of the platform's services and tenants, and the CI role where one is asked for.
 
-    Children per workload: role, inline policy, pod identity association.  With ``ci``: OIDC provider, role, inline policy.
-    ``resource_arns`` resolves the resource keys of ``workloads.py``.  Raises ComponentSpecError for a workload that names
-    a resource the platform does not have, two workloads of one name, or a CI issuer that is not https.
+    Children per workload: role, inline policy, pod identity association.  With ``ci``: OIDC provider, role, inline
+    policy.  ``resource_arns`` resolves the resource keys of ``workloads.py``.  Raises ComponentSpecError for a workload
+    that names a resource the platform does not have, two workloads of one name, or a CI issuer that is not https.
     """
 
     role_arns: Mapping[str, pulumi.Output[str]]
@@ -131,13 +131,17 @@ class Identity(PlatformComponent):
             # A pod that starts between the association and the policy would cache denials for the role's first minutes.
             opts=self.child_opts(depends_on=[cluster_ready, policy]),
         )
-        return role.arn
+        arn: pulumi.Output[str] = role.arn
+        return arn
 
     def _ci_role(
         self, name: str, ci: ContinuousIntegration, repository_arns: Sequence[pulumi.Input[str]]
     ) -> pulumi.Output[str]:
-        """Return the role with which CI pushes images; infrastructure is applied by an operator's role from outside, since
-        a stack that made the role that deploys it could not be deployed first."""
+        """Return the role with which CI pushes images.
+
+        Infrastructure is applied by an operator's role from outside: a stack that made the role that deploys it could
+        not be deployed the first time.
+        """
         provider = iam.OpenIdConnectProvider(
             f"{name}-ci-provider",
             url=ci.issuer_url,
@@ -164,7 +168,8 @@ class Identity(PlatformComponent):
             policy=pulumi.Output.all(*repository_arns).apply(_publish_images_document),
             opts=self.child_opts(),
         )
-        return role.arn
+        arn: pulumi.Output[str] = role.arn
+        return arn
 
 
 def _publish_images_document(repository_arns: Sequence[str]) -> str:
@@ -200,7 +205,7 @@ def _check_workloads(workloads: Sequence[Workload], resource_arns: Mapping[str, 
         if missing:
             raise ComponentSpecError(
                 f'workloads["{workload.name}"]',
-                f"needs {', '.join(missing)}, which this platform does not have; has {', '.join(sorted(resource_arns))}",
+                f"needs {', '.join(missing)}; known: {', '.join(sorted(resource_arns))}",
             )
 
 

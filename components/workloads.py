@@ -1,8 +1,8 @@
 """What each service of the platform may touch: the table behind the Pod Identity roles.
 
 Pure.  A workload is one Kubernetes service account with one role; a grant says which actions on which resource and
-under which prefix.  Resources are named by keys (``bucket:lake``, ``key:lake``, ``stream``...) that the identity component
-resolves to ARNs, so that this table reads without knowing how a resource is made.
+under which prefix.  Resources are named by keys (``bucket:lake``, ``key:lake``, ``stream``...) that the identity
+component resolves to ARNs, so that this table reads without knowing how a resource is made.
 
 Tenants get the prefix ``tenants/<name>/`` of each bucket and nothing of each other's; platform services own the
 prefixes that they alone write.
