@@ -119,6 +119,12 @@ class Handler:
     emulated: ClassVar[bool] = False
     """True when the resource lives in the state only (see ``StateOnly``)."""
 
+    def planned(self, inputs: Properties) -> Outputs:
+        """Outputs of a preview for inputs that AWS completes inside, with ``UNKNOWN`` where it will (an object that gets
+        one more key).  Inputs that are absent altogether need nothing: the SDK takes them for unknown.
+        """
+        return {}
+
     def validate(self, inputs: Properties) -> Sequence[tuple[str, str]]:
         """Extra checks, as (input, what is wrong and allowed).  Values may be ``UNKNOWN``.  Default: nothing."""
         return ()

@@ -142,7 +142,7 @@ class AwsProvider:
         handler, given = _handler(type), _plain(inputs)
         if preview:
             unknown: Outputs = dict.fromkeys(_described(type).computed - {"tagsAll"}, UNKNOWN)
-            return CreateResult("", self._outputs(type, "", given, unknown))
+            return CreateResult("", self._outputs(type, "", given, {**unknown, **handler.planned(given)}))
         aws = self._account(given)
         with self._reported(f'{type} "{name}": create'):
             id, computed = handler.create(aws, given)
