@@ -239,7 +239,7 @@ class AwsProvider:
         return outputs
 
     def _observed_inputs(self, type: str, handler: Handler, old: Properties, observed: Properties) -> Properties:
-        """Inputs that describe what was observed, spelled as the program spelled them where that still means the same."""
+        """Inputs that describe what was observed, spelled as the program did where that still means the same."""
         rules, names = _rules(handler), _described(type).inputs
         if not old:  # an import: everything that can be set and is
             return {key: value for key, value in observed.items() if key in names and value not in (None, "", [], {})}

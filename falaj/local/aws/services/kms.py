@@ -47,8 +47,8 @@ class Key(Handler):
             "arn": key["Arn"],
             "keyId": key["KeyId"],
             "description": key.get("Description", ""),
-            "keyUsage": key["KeyUsage"],
-            "customerMasterKeySpec": key["KeySpec"],
+            "keyUsage": key.get("KeyUsage", "ENCRYPT_DECRYPT"),
+            "customerMasterKeySpec": key.get("KeySpec", "SYMMETRIC_DEFAULT"),
             "multiRegion": bool(key.get("MultiRegion")),
             "isEnabled": key["Enabled"],
             "policy": kms.get_key_policy(KeyId=id, PolicyName="default")["Policy"],
@@ -104,7 +104,10 @@ class Alias(Handler):
         for page in aws.client("kms").get_paginator("list_aliases").paginate():
             for alias in page["Aliases"]:
                 if alias["AliasName"] == id and alias.get("TargetKeyId"):
-                    return {"name": id, **self._outputs(aws, id, alias["TargetKeyId"])}
+                    state = {"name": id, **self._outputs(aws, id, alias["TargetKeyId"])}
+                    if inputs.get("targetKeyId") == state["targetKeyArn"]:
+                        state["targetKeyId"] = state["targetKeyArn"]  # the program named the key by its ARN
+                    return state
         return None
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
