@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import os
 import shutil
@@ -317,13 +318,16 @@ def main(arguments: list[str] | None = None) -> int:
         for scenario in wanted:
             work = (chosen.keep or Path(scratch)) / scenario.name
             shutil.rmtree(work, ignore_errors=True)
+            faulthandler.dump_traceback_later(STEP_LIMIT_SECONDS, exit=True)
             for result in Replay(scenario, work).run():
+                faulthandler.dump_traceback_later(STEP_LIMIT_SECONDS, exit=True)  # a step that hangs shows where
                 steps += 1
                 agreeing += result.agrees
                 if chosen.step in (None, result.step.number):
                     _show(scenario, result, chosen.all_fields)
                 if chosen.step == result.step.number:
                     break
+    faulthandler.cancel_dump_traceback_later()
     print(f"oracle: {agreeing} of {steps} steps agree")
     return 0 if agreeing == steps else 1
 

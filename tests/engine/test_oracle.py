@@ -1,0 +1,66 @@
+"""The embedded engine does what the Pulumi CLI was recorded to do (tests/engine/oracle/README.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.engine.oracle.comparison import Difference
+from tests.engine.oracle.known_differences import known_differences, listed
+from tests.engine.oracle.replay import Replay
+from tests.engine.oracle.scenario import REQUIRED_SCENARIOS, REQUIRED_STEPS, Scenario, scenarios
+
+SCENARIOS = scenarios()
+KNOWN = known_differences(SCENARIOS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_the_engine_does_what_the_cli_did(
+    scenario: Scenario, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Differs from the recordings exactly where differences.toml says so; the state is sound after every step."""
+    expected = listed(KNOWN, scenario.name)
+    found: dict[tuple[int, str], Difference] = {}
+    agreeing: list[int] = []
+    problems: dict[int, str] = {}
+    for result in Replay(scenario, tmp_path).run():
+        found.update({(result.step.number, difference.field): difference for difference in result.differences})
+        problems[result.step.number] = result.problem
+        if result.agrees:
+            agreeing.append(result.step.number)
+    record_property("oracle", json.dumps({"steps": len(scenario.steps), "agree": len(agreeing)}))
+    news = [
+        f"step {step} differs in {difference}"
+        for (step, field), difference in found.items()
+        if (step, field) not in expected
+    ]
+    news += [
+        f"(step {step} ended with {problems[step]})"
+        for step in sorted({step for step, _ in found})
+        if problems[step] and any(key[0] == step and key not in expected for key in found)
+    ]
+    news += [
+        f"step {step} no longer differs in {field}: take it out of differences.toml"
+        for step, field in expected
+        if (step, field) not in found
+    ]
+    assert not news, "\n".join(news)
+
+
+def test_at_least_300_of_370_steps_agree() -> None:
+    """The other test holds the list of differences to be complete and true, so the list tells how many there are."""
+    differing = {(entry.scenario, step) for entry in KNOWN if entry.decides for step in entry.steps}
+    total = sum(len(scenario.steps) for scenario in SCENARIOS)
+    assert total - len(differing) >= REQUIRED_STEPS
+
+
+@pytest.mark.parametrize("number", REQUIRED_SCENARIOS)
+def test_a_required_scenario_differs_only_where_the_cli_is_at_fault(number: int) -> None:
+    scenario = next(item for item in SCENARIOS if item.number == number)
+    assert [
+        entry for entry in KNOWN if entry.scenario == scenario.name and entry.decides and entry.kind != "cli-defect"
+    ] == []
