@@ -19,7 +19,7 @@ from falaj.engine.events import Summary
 if TYPE_CHECKING:
     from types import FrameType
 
-    from falaj.cli.render import Renderer
+    from falaj.cli.progress import Progress
     from falaj.engine.options import Interrupt, Options
     from falaj.engine.stack import Stack
 
@@ -70,6 +70,25 @@ def deploy(
     if command in ("up", "destroy", "refresh") and not options.preview_only:
         account.remember(stack)
     return code
+
+
+def check_policies(paths: ProjectPaths, stack_name: str, packs: tuple[str, ...]) -> Progress:
+    """Runs the baseline and the given packs in a preview; nothing is shown and nothing is changed."""
+    from pathlib import Path
+
+    from falaj.cli.progress import Progress
+    from falaj.engine.options import Interrupt, Options, PolicyPack
+
+    stack = open_stack(paths, stack_name)
+    progress = Progress()
+    every = (PolicyPack(paths.baseline_pack), *(PolicyPack(Path(pack)) for pack in packs))
+    interrupt = Interrupt()
+    with _signals(interrupt):
+        try:
+            stack.preview(Options(policy_packs=every), progress.update, interrupt=interrupt)
+        except DeploymentError:
+            pass  # a violation fails the preview; the caller reads it from the progress
+    return progress
 
 
 def _ask(

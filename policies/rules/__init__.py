@@ -1,0 +1,43 @@
+"""All rules, by id.  A pack picks from here; docs/rules.md lists them."""
+
+from __future__ import annotations
+
+from policies.rules.encryption import (
+    buckets_are_encrypted_with_a_customer_key,
+    buckets_refuse_clear_text,
+    cluster_secrets_are_envelope_encrypted,
+    databases_are_encrypted_with_a_customer_key,
+    keys_rotate_and_cannot_be_lost,
+)
+from policies.rules.iam import policies_grant_named_actions_on_named_resources
+from policies.rules.network import buckets_block_public_access, cluster_endpoint_is_private, nothing_is_public
+from policies.rules.residency import (
+    images_come_from_a_registry_in_the_uae,
+    keys_never_leave_the_region,
+    provider_region_is_in_the_uae,
+    replication_stays_in_the_uae,
+    resources_stay_in_the_uae,
+)
+from policies.verdict import Rule
+
+RULES: dict[str, Rule] = {
+    rule.id: rule
+    for rule in (
+        provider_region_is_in_the_uae,
+        resources_stay_in_the_uae,
+        replication_stays_in_the_uae,
+        keys_never_leave_the_region,
+        images_come_from_a_registry_in_the_uae,
+        buckets_are_encrypted_with_a_customer_key,
+        databases_are_encrypted_with_a_customer_key,
+        cluster_secrets_are_envelope_encrypted,
+        keys_rotate_and_cannot_be_lost,
+        buckets_refuse_clear_text,
+        cluster_endpoint_is_private,
+        nothing_is_public,
+        buckets_block_public_access,
+        policies_grant_named_actions_on_named_resources,
+    )
+}
+
+__all__ = ["RULES"]
