@@ -51,6 +51,12 @@ def boundary_statements(environment: Environment, *, boundary_arn: str) -> list[
             # The second form carries no account: machine images and AWS's own snapshots.
             [environment.arn("*", "*"), environment.arn("ec2", "*", owned=False)],
         ),
+        # Add-on images come from an AWS account of the region, not from this one.
+        allow(
+            "CeilingImagePull",
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            [f"arn:{environment.partition}:ecr:{environment.region}:*:repository/*"],
+        ),
         allow("CeilingUnrestrictable", UNRESTRICTABLE_ACTIONS, ["*"]),
         allow(
             "CeilingBuckets", ["s3:*"], [environment.arn("s3", f"{environment.prefix}-*", regional=False, owned=False)]
