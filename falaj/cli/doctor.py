@@ -136,11 +136,12 @@ def _state(paths: ProjectPaths, stack_name: str) -> Iterator[Finding]:
 def _account(paths: ProjectPaths, stack_name: str) -> Iterator[Finding]:
     if stack_name != LOCAL_STACK:
         return
-    from falaj.local.aws.server import DEFAULT_PORT, MotoServer
+    from falaj.local.account import local_directory
+    from falaj.local.aws.server import DEFAULT_PORT, AwsServer
 
-    server = MotoServer(paths.falaj_dir)
-    if server.running():
-        yield Finding("emulated AWS", OK, server.endpoint_url)
+    instance = AwsServer(local_directory(paths.falaj_dir)).running()
+    if instance is not None:
+        yield Finding("emulated AWS", OK, instance.endpoint_url)
         return
     with socket.socket() as probe:
         probe.settimeout(0.5)

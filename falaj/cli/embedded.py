@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from falaj.cli.progress import Progress
+    from falaj.cli.render import Renderer
     from falaj.engine.options import Interrupt, Options
     from falaj.engine.stack import Stack
 
@@ -57,18 +58,19 @@ def deploy(
     from falaj.local.account import EmulatedAccount
 
     stack = open_stack(paths, stack_name)
-    account = EmulatedAccount(paths.falaj_dir)
-    account.start(stack.config_value("falaj:awsEndpointUrl"))
-    if account.forgot(stack) and command != "refresh":
+    account = EmulatedAccount(paths.falaj_dir, stack.config_value("falaj:awsEndpointUrl"))
+    account.start()
+    if stack.has_resources() and account.forgot(stack_name) and command != "refresh":
         # moto keeps nothing over a restart; reading first finds what vanished, as after real drift.
         options = replace(options, refresh=True)
+    account.wait_ready()
     if not yes and command != "preview" and not options.preview_only:
         code = _ask(paths, command, stack, options, as_json=as_json, show_diff=show_diff)
         if code is not None:
             return code
     code = _run(paths, command, stack, options, as_json, show_diff, expect_no_changes)
-    if command in ("up", "destroy", "refresh") and not options.preview_only:
-        account.remember(stack)
+    if command in ("up", "destroy", "refresh") and not options.preview_only and code == 0:
+        account.remember(stack_name)
     return code
 
 
@@ -83,11 +85,9 @@ def check_policies(paths: ProjectPaths, stack_name: str, packs: tuple[str, ...])
     progress = Progress()
     every = (PolicyPack(paths.baseline_pack), *(PolicyPack(Path(pack)) for pack in packs))
     interrupt = Interrupt()
-    with _signals(interrupt):
-        try:
-            stack.preview(Options(policy_packs=every), progress.update, interrupt=interrupt)
-        except DeploymentError:
-            pass  # a violation fails the preview; the caller reads it from the progress
+    # A violation fails the preview; the caller reads it from the progress.
+    with _signals(interrupt), suppress(DeploymentError):
+        stack.preview(Options(policy_packs=every), progress.update, interrupt=interrupt)
     return progress
 
 

@@ -60,10 +60,12 @@ def run_pulumi(paths: ProjectPaths, command: str, stack_name: str, arguments: di
     environment = dict(os.environ)
     with ExitStack() as running:
         if stack_name == LOCAL_STACK:
+            from falaj.local.account import EmulatedAccount
             from falaj.local.aws.serve import serving
-            from falaj.local.aws.server import MotoServer
 
-            MotoServer(paths.falaj_dir).start()
+            account = EmulatedAccount(paths.falaj_dir, os.environ.get("FALAJ_AWS_ENDPOINT_URL"))
+            account.start()
+            account.wait_ready()
             port = running.enter_context(serving())
             environment["PULUMI_DEBUG_PROVIDERS"] = f"aws:{port}"
             paths.state_dir.mkdir(parents=True, exist_ok=True)

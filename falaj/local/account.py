@@ -4,41 +4,70 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Protocol
+from urllib.parse import urlsplit
 
-from falaj.local.aws.server import MotoServer
+from falaj.engine.errors import ConfigError, EngineError
+from falaj.local.aws.server import DEFAULT_PORT, AwsServer, Instance, ServerError
 
 
-class _Stack(Protocol):
-    name: str
+def local_directory(falaj_dir: Path) -> Path:
+    """Where the record, lock and log of the server lie."""
+    return falaj_dir / "local"
 
-    def has_resources(self) -> bool: ...
+
+def port_of(endpoint_url: str | None) -> int:
+    """The port of the configured endpoint; the default one where none is configured.
+
+    Raises ConfigError for an address that is not on loopback: the local environment never talks to a real cloud.
+    """
+    if not endpoint_url:
+        return DEFAULT_PORT
+    try:
+        parts = urlsplit(endpoint_url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or port is None:
+        raise ConfigError(
+            f'falaj:awsEndpointUrl is "{endpoint_url}"; allowed: http://127.0.0.1:PORT, an account emulated here'
+        )
+    return port
 
 
 class EmulatedAccount:
-    """Remembers which run of the moto server a stack was last deployed to.
+    """Remembers which run of the server a stack was last deployed to.
 
     moto keeps nothing over a restart.  A stack that has resources but was deployed to another run must be read before
     anything else, as after real drift.
     """
 
-    def __init__(self, falaj_dir: Path) -> None:
-        self._record = falaj_dir / "deployed.json"
-        self._server = MotoServer(falaj_dir)
+    def __init__(self, falaj_dir: Path, endpoint_url: str | None) -> None:
+        self._record = local_directory(falaj_dir) / "deployed.json"
+        self._server = AwsServer(local_directory(falaj_dir), port=port_of(endpoint_url))
+        self._instance: Instance | None = None
 
-    def start(self, endpoint_url: str | None = None) -> None:
-        """Starts the server unless it runs; raises EngineError when the port is taken by something else."""
-        self._server.start(endpoint_url=endpoint_url)
+    def start(self) -> None:
+        """Starts the server unless it runs, without waiting.  Raises EngineError when the port is taken."""
+        try:
+            self._instance = self._server.start(wait=False)
+        except ServerError as error:
+            raise EngineError(str(error)) from error
 
-    def forgot(self, stack: _Stack) -> bool:
-        """Whether the state holds resources that this run of the account has never seen."""
-        return stack.has_resources() and self._known().get(stack.name) != self._server.instance_id()
+    def wait_ready(self) -> None:
+        """Returns when the account answers; raises EngineError when it does not."""
+        try:
+            self._server.wait_ready()
+        except ServerError as error:
+            raise EngineError(str(error)) from error
 
-    def remember(self, stack: _Stack) -> None:
+    def forgot(self, stack_name: str) -> bool:
+        """Whether ``stack_name`` was last deployed to another run of the account than the present one."""
+        return self._instance is not None and self._known().get(stack_name) != self._instance.instance_id
+
+    def remember(self, stack_name: str) -> None:
         """Records that the stack and this run of the account now agree."""
-        known = {**self._known(), stack.name: self._server.instance_id()}
-        self._record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._record.write_text(json.dumps(known))
+        if self._instance is not None:
+            self._record.write_text(json.dumps({**self._known(), stack_name: self._instance.instance_id}))
 
     def _known(self) -> dict[str, str]:
         try:
