@@ -7,13 +7,14 @@ were expected.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,45 +33,18 @@ from falaj.engine.events import (
 from falaj.engine.options import Interrupt, Options, PolicyPack
 from falaj.engine.stack import Stack
 from tests.engine.oracle.fake_provider import FakeHost
-from tests.engine.oracle.fake_world import CallLog, World
+from tests.engine.oracle.fake_world import CallLog, MortalLog, World
+from tests.engine.oracle.request import Outcome, Request
 from tests.engine.oracle.wire import readable, to_wire
 
 CHANGES_EXIT_CODE = 7
-
-
-@dataclass(frozen=True)
-class Request:
-    """All paths are texts, so that a request can be written as JSON."""
-
-    command: str
-    project_dir: str
-    stack: str
-    state_dir: str
-    passphrase: str
-    world: str
-    call_log: str
-    event_log: str
-    flags: Sequence[str] = ()
-    args: Sequence[str] = ()
-    parallel: int = 1
-
-    def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)))
-
-    @classmethod
-    def read(cls, path: Path) -> Request:
-        return cls(**json.loads(path.read_text()))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    exit_code: int
-    problem: str = ""
+EXCEPTION_EXIT_CODE = 70
 
 
 def open_stack(request: Request) -> Stack:
     """Raises EngineError."""
-    host = FakeHost(World(Path(request.world)), CallLog(Path(request.call_log)))
+    log = MortalLog(Path(request.call_log), request.die_at) if request.die_at else CallLog(Path(request.call_log))
+    host = FakeHost(World(Path(request.world)), log)
     return Stack.open(
         Path(request.project_dir),
         request.stack,
@@ -84,11 +58,12 @@ def perform(request: Request, interrupt: Interrupt | None = None) -> Outcome:
     """Runs the command; an error of the engine is its outcome, any other exception too (with its traceback)."""
     log = EventLog(Path(request.event_log))
     try:
-        _dispatch(open_stack(request), request, log, interrupt or Interrupt())
+        with _environment(request.environment):
+            _dispatch(open_stack(request), request, log, interrupt or Interrupt())
     except EngineError as error:
         return Outcome(error_exit_code(error), f"{type(error).__name__}: {error}")
     except Exception:
-        return Outcome(70, traceback.format_exc())
+        return Outcome(EXCEPTION_EXIT_CODE, traceback.format_exc())
     return Outcome(0)
 
 
@@ -174,6 +149,21 @@ class _Flags:
             preview_only=self.take("--preview-only"),
             policy_packs=packs,
         )
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables of this process, which the program inherits, for a while."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
 
 
 # -- events --------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,3 +77,24 @@ class CallLog:
     def _write(self, line: Mapping[str, Any]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+class MortalLog(CallLog):
+    """Kills its own process when call number ``die_at[0]`` begins or ends: before it has its effect, or after."""
+
+    def __init__(self, path: Path, die_at: Sequence[int | str]) -> None:
+        super().__init__(path)
+        self._number, self._moment = die_at
+
+    def begin(self, method: str, fields: Mapping[str, Any]) -> int:
+        number = super().begin(method, fields)
+        self._die_at(number, "begin")
+        return number
+
+    def end(self, number: int, error: str | None) -> None:
+        self._die_at(number, "end")
+        super().end(number, error)
+
+    def _die_at(self, number: int, moment: str) -> None:
+        if (number, moment) == (self._number, self._moment):
+            os.kill(os.getpid(), signal.SIGKILL)
