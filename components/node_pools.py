@@ -1,7 +1,7 @@
 """Managed node groups from the blueprint's pools: system, CPU and GPU, on demand and spot.
 
 One unit because all pools share one role and one way to boot.  Where a pool may run is decided before, from the region
-catalogue (``blueprints.placement``); this component refuses a placement that contradicts the pool instead of repairing it.
+catalogue (``blueprints.placement``); a placement that contradicts the pool is refused here, not repaired.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class PlacedPool:
 class NodePools(PlatformComponent):
     """The managed node groups of a cluster.
 
-    Children: the node role with its policies, then per pool a launch template and a node group.  ``subnet_ids`` maps the
-    zone ids in use to private subnets.  Raises ComponentSpecError for a cluster without a system pool, a system pool on
-    spot, counts out of order, or a pool placed in no zone or in one without a subnet.
+    Children: the node role with its policies, then per pool a launch template and a node group.  ``subnet_ids`` maps
+    the zone ids in use to private subnets.  Raises ComponentSpecError for a cluster without a system pool, a system
+    pool on spot, counts out of order, or a pool placed in no zone or in one without a subnet.
     """
 
     node_role_arn: pulumi.Output[str]

@@ -227,7 +227,7 @@ class _Stream:
                     "stream",
                     ("kinesis:DescribeStreamSummary", "kinesis:ListShards", "kinesis:PutRecord", "kinesis:PutRecords"),
                 ),
-                Grant("StreamKey", "key:platform", ENCRYPT, via_service="kinesis"),
+                Grant("StreamKey", "key:lake", ENCRYPT, via_service="kinesis"),
             )
         return (
             Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
@@ -252,7 +252,7 @@ class _Stream:
                         "kinesis:ListShards",
                     ),
                 ),
-                Grant("StreamKey", "key:platform", DECRYPT, via_service="kinesis"),
+                Grant("StreamKey", "key:lake", DECRYPT, via_service="kinesis"),
             )
         return (
             Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
