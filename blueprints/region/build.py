@@ -107,7 +107,8 @@ def _figure(value: float, kind: str, source: str, note: str = "", low: float = 0
 
 
 def _on_demand(name: str, types: dict[str, dict[str, Any]], source: dict[str, Any]) -> dict[str, Any] | None:
-    """Best first: the type's own row, its own us-east-1 price, a sibling's row, a sibling's us-east-1 price, nothing."""
+    """Best first: the type's own row, its own us-east-1 price, a sibling's row, a sibling's us-east-1 price,
+    nothing."""
     measured, ratio = source["instance_prices"], source["ratios"]["ec2"]
     if name in measured:
         return _figure(measured[name][0], "measured", "skypilot")
@@ -119,7 +120,8 @@ def _on_demand(name: str, types: dict[str, dict[str, Any]], source: dict[str, An
     family = name.split(".")[0] + "."
     read = [sibling for sibling in measured if sibling.startswith(family) and not types[sibling]["bare_metal"]]
     if read:
-        # The largest row carries the fewest digits lost to rounding (m7g.medium is listed as 0.05, a quarter of 0.2001).
+        # The largest row carries the fewest digits lost to rounding (m7g.medium is listed as 0.05, a quarter of
+        # 0.2001).
         sibling = max(read, key=lambda other: types[other]["vcpu"])
         value = measured[sibling][0] * types[name]["vcpu"] / types[sibling]["vcpu"]
         return _figure(value, "estimate", "skypilot", f"in proportion to {sibling}")
@@ -140,7 +142,8 @@ def _from_us(price: float, origin: str, ratio: dict[str, Any], note: str) -> dic
 def _spot(
     name: str, entry: dict[str, Any], source: dict[str, Any], measured: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """A spot figure per zone.  The high end is always the on-demand price: spot never costs more, and may cost as much."""
+    """A spot figure per zone.  The high end is always the on-demand price: spot never costs more, and may cost as
+    much."""
     on_demand = entry["on_demand"]
     if on_demand is None:
         return {}
