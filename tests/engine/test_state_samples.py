@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from falaj.engine.backend import FileBackend, StackName
 from falaj.engine.checkpoint import Checkpoint, decode
 from falaj.engine.errors import PassphraseError, StateError
 from falaj.engine.integrity import problems
@@ -21,10 +23,11 @@ from tests.engine.oracle.wire import to_wire, without_secrets
 SAMPLES = ("empty", "destroyed", "rich", "gzip")
 
 
+NAME = StackName("oracle", "dev")
+
+
 def stack_file(sample: str) -> bytes:
-    folder = DATA / "state-samples" / sample / "backend/.pulumi/stacks/oracle"
-    packed = folder / "dev.json.gz"
-    return gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / "dev.json").read_bytes()
+    return FileBackend(DATA / "state-samples" / sample / "backend").read(NAME)
 
 
 def described(sample: str) -> dict[str, Any]:
@@ -151,3 +154,21 @@ def test_a_manifest_that_was_tampered_with_is_refused() -> None:
     data = stack_file("empty").replace(b'"version":"v3.250.0"', b'"version":"v3.251.0"')
     with pytest.raises(StateError, match="magic"):
         decode(data, "dev.json", PassphraseCrypter(PASSPHRASE, salt(data)))
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_backend_of_the_cli_takes_saves_in_its_own_format(sample: str, tmp_path: Path) -> None:
+    shutil.copytree(DATA / "state-samples" / sample / "backend", tmp_path / "backend")
+    backend = FileBackend(tmp_path / "backend")
+    assert backend.stacks() == [NAME]
+    file, data = backend.file(NAME), backend.read(NAME)
+    crypter = PassphraseCrypter(PASSPHRASE, salt(data))
+    checkpoint = decode(data, str(file), crypter)
+    backend.save(NAME, checkpoint.encode(crypter, time=checkpoint.time))
+    assert backend.file(NAME) == file
+    assert FileBackend(tmp_path / "backend").read(NAME) == data.rstrip(b"\n")
+
+
+def test_the_history_of_the_cli_is_read() -> None:
+    kinds = [entry["kind"] for entry in FileBackend(DATA / "state-samples/destroyed/backend").history(NAME)]
+    assert kinds == ["destroy", "update"]

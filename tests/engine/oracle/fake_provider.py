@@ -12,6 +12,7 @@ The world is read again at every call, so that a test may edit it between two de
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -54,6 +55,7 @@ class FakeProvider:
         self.version = version
         self._world = world
         self._log = log
+        self._cancelled = threading.Event()
 
     # -- configuration ----------------------------------------------------------------------------
 
@@ -170,7 +172,7 @@ class FakeProvider:
                 world["things"][id_] = {"inputs": new, "serial": 1}
                 self._world.save(world)
             if plain.get("hang"):  # the thing exists, but the caller never hears of it
-                time.sleep(HANG_SECONDS)
+                self._cancelled.wait(HANG_SECONDS)
                 raise ProviderError(HUNG)
             outputs = _outputs(new, 1)
             self._fail_initialization(id_, outputs, new)
@@ -283,7 +285,8 @@ class FakeProvider:
         return self._call(work, "Invoke", token=token, new_inputs=given)
 
     def cancel(self) -> None:
-        """Nothing to hurry: only a hanging create takes long, and that one is never asked to end."""
+        """Ends a create that hangs."""
+        self._cancelled.set()
 
     # -- inside -----------------------------------------------------------------------------------
 
