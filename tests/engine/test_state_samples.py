@@ -13,8 +13,10 @@ from falaj.engine.backend import FileBackend, StackName
 from falaj.engine.checkpoint import Checkpoint, decode
 from falaj.engine.errors import PassphraseError, StateError
 from falaj.engine.integrity import problems
+from falaj.engine.project import configuration, load_project
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.secrets import PassphraseCrypter
+from falaj.engine.stack_settings import StackSettings
 from falaj.engine.values import Secret
 from tests.engine.oracle.normalise import Normaliser
 from tests.engine.oracle.scenario import DATA, PASSPHRASE
@@ -24,6 +26,7 @@ SAMPLES = ("empty", "destroyed", "rich", "gzip")
 
 
 NAME = StackName("oracle", "dev")
+STRUCTURED = ("oracle:list", "oracle:object")
 
 
 def stack_file(sample: str) -> bytes:
@@ -172,3 +175,24 @@ def test_a_backend_of_the_cli_takes_saves_in_its_own_format(sample: str, tmp_pat
 def test_the_history_of_the_cli_is_read() -> None:
     kinds = [entry["kind"] for entry in FileBackend(DATA / "state-samples/destroyed/backend").history(NAME)]
     assert kinds == ["destroy", "update"]
+
+
+def unmarked(value: Any) -> Any:
+    """A configuration value of expected.json as a program sees it, without the marks of secrets."""
+    if isinstance(value, dict):
+        return value["secret"] if list(value) == ["secret"] else {key: unmarked(item) for key, item in value.items()}
+    return [unmarked(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_the_configuration_of_the_cli_is_decrypted(sample: str) -> None:
+    expected = described(sample)["config"]
+    project = load_project(DATA / "state-samples" / sample / "program")
+    settings = StackSettings(project, "dev")
+    assert settings.encryption_salt is not None
+    crypter = PassphraseCrypter(PASSPHRASE, settings.encryption_salt)
+    found = configuration(project, "dev", settings.config, crypter.decrypt)
+    assert {key: json.loads(text) if key in STRUCTURED else text for key, text in found.values.items()} == {
+        key: unmarked(value) for key, value in expected.items()
+    }
+    assert found.secret_keys == {key for key, value in expected.items() if '"secret": ' in json.dumps(value)}

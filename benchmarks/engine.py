@@ -1,0 +1,321 @@
+"""How much time the embedded engine adds to a program.
+
+    python benchmarks/engine.py [--resources 100,300,1000] [--json] [--most-ratio 2.5]
+
+For each size one program runs against a monitor that answers every registration at once (the program's own time: start
+of the interpreter, imports, SDK, gRPC), and then through the engine with a provider that does nothing: a first `up`, an
+`up` without changes and a `preview`.  The engine's time is the total less the program's own, both measured in the same
+run.  ``--most-ratio`` sets the exit code: 1 when a total is more than that many times the program's own time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+PASSPHRASE: Final = "benchmark"
+PARALLEL: Final = 16
+MOST_RESOURCES: Final = 5000
+REPEATS: Final = 3
+PROGRAM: Final = """
+import pulumi
+from pulumi import ComponentResource, CustomResource, ResourceOptions
+
+
+class Thing(CustomResource):
+    def __init__(self, name, opts=None, **inputs):
+        super().__init__("bench:index:Thing", name, {**inputs, "echo": None}, opts)
+
+
+class Group(ComponentResource):
+    def __init__(self, name):
+        super().__init__("bench:index:Group", name)
+
+
+count = pulumi.Config().require_int("count")
+tags = {"owner": "platform", "cost-centre": "benchmark", "data-class": "open"}
+group = first = None
+for i in range(count):
+    if i % 20 == 0:  # a component, and a resource that its neighbours depend on
+        group = Group(f"group-{i}")
+        first = Thing(f"thing-{i}", value=i, tags=tags, opts=ResourceOptions(parent=group))
+    else:
+        Thing(f"thing-{i}", value=first.echo, size_gib=i, tags=tags, opts=ResourceOptions(parent=group))
+pulumi.export("count", count)
+"""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds are medians of the repeats, except for the first up, which there is only one of."""
+
+    operation: str
+    resources: int
+    total_seconds: float
+    program_seconds: float
+
+    @property
+    def engine_milliseconds_per_resource(self) -> float:
+        return (self.total_seconds - self.program_seconds) * 1000 / self.resources
+
+    @property
+    def ratio(self) -> float:
+        return self.total_seconds / self.program_seconds
+
+
+# -- the program alone ----------------------------------------------------------------------------
+
+
+@contextmanager
+def idle_monitor(count: int, dry_run: bool) -> Iterator[str]:
+    """A monitor that knows nothing and answers everything at once; its address."""
+    import grpc
+    from google.protobuf import empty_pb2
+    from pulumi.runtime.proto import engine_pb2_grpc, resource_pb2, resource_pb2_grpc
+
+    features = list(
+        resource_pb2.DeploymentInfo.DESCRIPTOR.fields_by_name["supportedFeatures"].enum_type.values_by_number
+    )
+
+    class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
+        def GetDeploymentInfo(self, request: Any, context: Any) -> Any:
+            return resource_pb2.DeploymentInfo(
+                project="bench",
+                stack="dev",
+                organization="organization",
+                config={"bench:count": str(count)},
+                dryRun=dry_run,
+                parallel=PARALLEL,
+                supportedFeatures=features,
+            )
+
+        def SupportsFeature(self, request: Any, context: Any) -> Any:
+            return resource_pb2.SupportsFeatureResponse(hasSupport=True)
+
+        def RegisterResource(self, request: Any, context: Any) -> Any:
+            urn = f"urn:pulumi:dev::bench::{request.type}::{request.name}"
+            answer = resource_pb2.RegisterResourceResponse(urn=urn, id="id" if request.custom else "")
+            if request.custom:
+                answer.object.CopyFrom(request.object)
+                answer.object["echo"] = request.name
+            return answer
+
+        def RegisterResourceOutputs(self, request: Any, context: Any) -> Any:
+            return empty_pb2.Empty()
+
+        def SignalAndWaitForShutdown(self, request: Any, context: Any) -> Any:
+            return empty_pb2.Empty()
+
+    class Engine(engine_pb2_grpc.EngineServicer):
+        def Log(self, request: Any, context: Any) -> Any:
+            return empty_pb2.Empty()
+
+    server = grpc.server(ThreadPoolExecutor(PARALLEL * 4 + 4))
+    resource_pb2_grpc.add_ResourceMonitorServicer_to_server(Monitor(), server)
+    engine_pb2_grpc.add_EngineServicer_to_server(Engine(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def run_program_alone(project: Path, count: int, dry_run: bool) -> None:
+    import falaj.engine.launcher as launcher
+
+    with idle_monitor(count, dry_run) as address:
+        arguments = {
+            "monitor": address,
+            "engine": address,
+            "project": "bench",
+            "stack": "dev",
+            "organization": "organization",
+            "root_directory": str(project),
+            "pwd": str(project),
+            "dry_run": "true" if dry_run else "false",
+            "parallel": str(PARALLEL),
+        }
+        flags = [part for name, value in arguments.items() for part in (f"--{name}", value)]
+        config = json.dumps({"bench:count": str(count)})
+        subprocess.run(
+            [sys.executable, "-u", str(launcher.__file__), *flags, "."],
+            env={**os.environ, "PULUMI_CONFIG": config, "PULUMI_CONFIG_SECRET_KEYS": "[]"},
+            check=True,
+        )
+
+
+# -- through the engine ---------------------------------------------------------------------------
+
+
+class IdleProvider:
+    """Every call succeeds at once; a difference is one in the inputs."""
+
+    package, version, accepts_secrets = "bench", "1.0.0", True
+
+    def check_config(self, urn: str, old_inputs: Any, new_inputs: Any) -> Any:
+        from falaj.engine.provider import CheckResult
+
+        return CheckResult(new_inputs)
+
+    def diff_config(self, urn: str, id: str, old_inputs: Any, old_outputs: Any, new_inputs: Any, ignore: Any) -> Any:
+        from falaj.engine.provider import Changes, DiffResult
+
+        return DiffResult(Changes.NONE if old_inputs == new_inputs else Changes.SOME)
+
+    def configure(self, urn: str, id: str, inputs: Any) -> None:
+        pass
+
+    def check(self, urn: str, type: str, name: str, old_inputs: Any, new_inputs: Any, random_seed: bytes) -> Any:
+        from falaj.engine.provider import CheckResult
+
+        return CheckResult(new_inputs)
+
+    def diff(
+        self, urn: str, type: str, id: str, old_inputs: Any, old_outputs: Any, new_inputs: Any, ignore: Any
+    ) -> Any:
+        from falaj.engine.provider import Changes, DiffResult
+
+        return DiffResult(Changes.NONE if old_inputs == new_inputs else Changes.SOME)
+
+    def create(self, urn: str, type: str, name: str, inputs: Any, timeout_seconds: float, preview: bool) -> Any:
+        from falaj.engine.provider import CreateResult
+
+        return CreateResult("" if preview else f"id-{name}", {**inputs, "echo": name})
+
+    def read(self, urn: str, type: str, name: str, id: str, old_inputs: Any, old_outputs: Any) -> Any:
+        from falaj.engine.provider import ReadResult
+
+        return ReadResult(id, old_outputs, old_inputs)
+
+    def update(
+        self,
+        urn: str,
+        type: str,
+        id: str,
+        old_inputs: Any,
+        old_outputs: Any,
+        new_inputs: Any,
+        timeout_seconds: float,
+        ignore: Any,
+        preview: bool,
+    ) -> Any:
+        return {**new_inputs, "echo": old_outputs["echo"]}
+
+    def delete(self, urn: str, type: str, id: str, old_inputs: Any, old_outputs: Any, timeout_seconds: float) -> None:
+        pass
+
+    def invoke(self, token: str, args: Any) -> Any:
+        from falaj.engine.provider import InvokeResult
+
+        return InvokeResult({})
+
+    def cancel(self) -> None:
+        pass
+
+
+class IdleHost:
+    def load(self, package: str, version: str) -> IdleProvider:
+        return IdleProvider()
+
+
+def run_engine(project: Path, state: Path, operation: str) -> None:
+    from falaj.engine.options import Options
+    from falaj.engine.stack import Stack
+
+    stack = Stack.open(project, "dev", state_dir=state, host=IdleHost(), passphrase=PASSPHRASE)
+    deploy = stack.preview if operation == "preview" else stack.up
+    deploy(Options(parallel=PARALLEL), lambda event: None)
+
+
+# -- measuring ------------------------------------------------------------------------------------
+
+
+def timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(count: int, work: Path) -> list[Measurement]:
+    """All operations at one size.  The program alone and through the engine take turns, so that both see the same
+    load of the machine."""
+    project, state = work / f"project-{count}", work / f"state-{count}"
+    project.mkdir()
+    (project / "Pulumi.yaml").write_text("name: bench\nruntime: python\n")
+    (project / "__main__.py").write_text(PROGRAM)
+    (project / "Pulumi.dev.yaml").write_text(f'config:\n  bench:count: "{count}"\n')
+    run_program_alone(project, 1, dry_run=False)  # byte code and file cache
+    alone: list[float] = []
+    totals: dict[str, list[float]] = {"up": [], "up, no changes": [], "preview, no changes": []}
+    for _ in range(REPEATS):
+        alone.append(timed(lambda: run_program_alone(project, count, dry_run=False)))
+        if not totals["up"]:
+            totals["up"].append(timed(lambda: run_engine(project, state, "up")))
+        totals["up, no changes"].append(timed(lambda: run_engine(project, state, "up")))
+        totals["preview, no changes"].append(timed(lambda: run_engine(project, state, "preview")))
+    program = statistics.median(alone)
+    return [Measurement(name, count, statistics.median(times), program) for name, times in totals.items()]
+
+
+def show(measurements: Sequence[Measurement]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Embedded engine against the program alone")
+    for heading in ("resources", "operation", "program alone, s", "total, s", "ratio", "engine, ms per resource"):
+        table.add_column(heading, justify="left" if heading == "operation" else "right")
+    for item in measurements:
+        table.add_row(
+            f"{item.resources:,}",
+            item.operation,
+            f"{item.program_seconds:.2f}",
+            f"{item.total_seconds:.2f}",
+            f"{item.ratio:.2f}",
+            f"{item.engine_milliseconds_per_resource:.2f}",
+        )
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="How much time the embedded engine adds to a program.")
+    parser.add_argument("--resources", default="100,300,1000", help="sizes, separated by commas")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    parser.add_argument("--most-ratio", type=float, help="exit code 1 when total / program alone is more than this")
+    options = parser.parse_args(arguments)
+    counts = [int(part) for part in options.resources.split(",")]
+    if not all(1 <= count <= MOST_RESOURCES for count in counts):
+        parser.error(f"--resources {options.resources}: each size is to be 1 to {MOST_RESOURCES}")
+    with tempfile.TemporaryDirectory() as folder:
+        measurements = [item for count in counts for item in measure(count, Path(folder))]
+    if options.json:
+        for item in measurements:
+            print(
+                json.dumps(
+                    {
+                        **asdict(item),
+                        "ratio": item.ratio,
+                        "engine_milliseconds_per_resource": item.engine_milliseconds_per_resource,
+                    }
+                )
+            )
+    else:
+        show(measurements)
+    worst = max(item.ratio for item in measurements)
+    return 1 if options.most_ratio is not None and worst > options.most_ratio else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
