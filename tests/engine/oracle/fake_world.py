@@ -44,7 +44,7 @@ class World:
             for part in edit["path"][:-1]:
                 at = at.setdefault(part, {}) if isinstance(at, dict) else at[part]
             if edit.get("remove"):
-                del at[edit["path"][-1]]
+                at.pop(edit["path"][-1], None)
             else:
                 at[edit["path"][-1]] = edit["value"]
         if edits:

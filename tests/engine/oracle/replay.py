@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ class Replay:
 
     def _things(self) -> Json:
         things = self._scratch.world.load()["things"]
-        return {id_: {**thing, "inputs": readable(thing["inputs"])} for id_, thing in sorted(things.items())}
+        return {id_: {**thing, "inputs": readable(thing.get("inputs", {}))} for id_, thing in sorted(things.items())}
 
 
 # -- command line ---------------------------------------------------------------------------------
@@ -161,14 +162,17 @@ def main(arguments: list[str] | None = None) -> int:
             work = (chosen.keep or Path(scratch)) / scenario.name
             shutil.rmtree(work, ignore_errors=True)
             faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)
-            for result in Replay(scenario, work).run():
-                faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)  # a step that hangs shows where
-                steps += 1
-                agreeing += result.agrees
-                if chosen.step in (None, result.step.number):
-                    _show(scenario, result, chosen.all_fields)
-                if chosen.step == result.step.number:
-                    break
+            steps += len(scenario.steps) if chosen.step is None else 1
+            try:
+                for result in Replay(scenario, work).run():
+                    faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)  # a step that hangs shows where
+                    if chosen.step in (None, result.step.number):
+                        agreeing += result.agrees
+                        _show(scenario, result, chosen.all_fields)
+                    if chosen.step == result.step.number:
+                        break
+            except Exception:
+                print(f"{scenario.name} broke off:\n{traceback.format_exc()}")
     faulthandler.cancel_dump_traceback_later()
     print(f"oracle: {agreeing} of {steps} steps agree")
     return 0 if agreeing == steps else 1
