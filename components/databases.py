@@ -1,7 +1,7 @@
 """PostgreSQL for the services' own records: MLflow's tracking, the Feast registry, lineage.
 
-Reachable from the cluster's nodes only, over TLS only, encrypted under a customer managed key, and logged in to with IAM
-tokens: there is no password in a stack file, a state file or a pod.
+Reachable from the cluster's nodes only, over TLS only, encrypted under a customer managed key, and logged in to with
+IAM tokens: there is no password in a stack file, a state file or a pod.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class OnlineStore(PlatformComponent):
     """Where online features are read from: a DynamoDB table, or a Valkey replication group.
 
     Children, dynamodb: the table.  valkey: subnet group, security group with its rule, parameter group, three RBAC
-    users (a locked default, a reader, a writer), user group, log group, replication group.  ``protect`` refuses deletion.
+    users (a locked default, a reader, a writer), user group, log group, replication group.  ``protect`` refuses
+    deletion.
     Raises ComponentSpecError for a Valkey store without a node type, or with replicas that no second zone could hold.
     """
 

@@ -108,6 +108,8 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
         _platform(
             "stream-processor",
             *stream.consume("events"),
+            _receive("ingestion"),
+            _queue_key(),
             *_bucket("lake", "Lake", prefixes=("curated/", "quarantine/", "raw/"), write=True),
             _announce(),
         ),

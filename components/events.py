@@ -1,0 +1,196 @@
+"""Platform events: one EventBridge bus, the rules that sort what is announced on it, and the queues that hold it.
+
+One unit because an event is only delivered if all of it agrees: the rule may send to the queue, the queue admits that
+rule alone, and what a consumer cannot handle ends in one place where somebody looks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_aws import cloudwatch, sqs
+
+from components.base import PlatformComponent
+from components.iam_documents import allow, require_tls_statements, resource_document
+from components.naming import Environment
+
+DAY_SECONDS = 86_400
+RETENTION_SECONDS = 4 * DAY_SECONDS
+"""A weekend and a working day for a stopped consumer to come back."""
+DEAD_LETTER_RETENTION_SECONDS = 14 * DAY_SECONDS
+"""The longest that SQS keeps a message."""
+DELIVERY_ATTEMPTS = 5
+LONG_POLL_SECONDS = 20
+"""The longest wait that SQS offers; shorter polls cost more and find nothing sooner."""
+DATA_KEY_REUSE_SECONDS = 300
+"""How long SQS uses one data key: KMS is called at most every five minutes, and a disabled key bites within five."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Events that go to one queue.  ``on_platform_bus``: announced by the platform; else by AWS on the default bus."""
+
+    name: str
+    description: str
+    pattern: Mapping[str, object]
+    visibility_timeout_seconds: int
+    """Longer than the consumer takes for one message, or another consumer starts the same work."""
+    on_platform_bus: bool = True
+
+
+def subscriptions(*, lake_bucket: str) -> tuple[Subscription, ...]:
+    """Return the platform's subscriptions.  ``lake_bucket``: name of the bucket whose raw zone starts ingestion."""
+    return (
+        Subscription(
+            name="ingestion",
+            description="Objects that arrive in the raw zone of the lake",
+            pattern={
+                "source": ["aws.s3"],
+                "detail-type": ["Object Created"],
+                "detail": {"bucket": {"name": [lake_bucket]}, "object": {"key": [{"prefix": "raw/"}]}},
+            },
+            visibility_timeout_seconds=900,
+            on_platform_bus=False,
+        ),
+        Subscription(
+            name="lineage",
+            description="Every event that a platform service announces",
+            pattern={"source": [{"prefix": "falaj."}]},
+            visibility_timeout_seconds=60,
+        ),
+        Subscription(
+            name="retraining",
+            description="Drift that the monitor found to be significant",
+            pattern={"source": ["falaj.drift-monitor"], "detail-type": ["Drift Detected"]},
+            visibility_timeout_seconds=3_600,
+        ),
+    )
+
+
+class PlatformEvents(PlatformComponent):
+    """The event bus with its subscriptions.
+
+    Children: bus, dead-letter queue and its policy, and per subscription a queue, a queue policy, a rule and a target.
+    """
+
+    bus_name: pulumi.Output[str]
+    bus_arn: pulumi.Output[str]
+    queue_arns: Mapping[str, pulumi.Output[str]]
+    """Subscription name -> queue ARN."""
+    queue_urls: Mapping[str, pulumi.Output[str]]
+    dead_letter_queue_arn: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        environment: Environment,
+        lake_bucket: str,
+        key_arn: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("falaj:data:PlatformEvents", name, opts)
+        self._environment = environment
+        self._key_arn = key_arn
+        wanted = subscriptions(lake_bucket=lake_bucket)
+        bus = cloudwatch.EventBus(
+            f"{name}-bus",
+            name=environment.physical_name("platform"),
+            description="What the platform's services announce: data, models, drift, releases",
+            kms_key_identifier=key_arn,
+            opts=self.child_opts(),
+        )
+        dead_letters = sqs.Queue(
+            f"{name}-dead-letters",
+            name=self._queue_name("dead-letters"),
+            message_retention_seconds=DEAD_LETTER_RETENTION_SECONDS,
+            kms_master_key_id=key_arn,
+            kms_data_key_reuse_period_seconds=DATA_KEY_REUSE_SECONDS,
+            redrive_allow_policy=json.dumps(
+                {
+                    "redrivePermission": "byQueue",
+                    "sourceQueueArns": [self._queue_arn(subscription.name) for subscription in wanted],
+                },
+                sort_keys=True,
+            ),
+            opts=self.child_opts(),
+        )
+        sqs.QueuePolicy(
+            f"{name}-dead-letters-policy",
+            queue_url=dead_letters.url,
+            policy=dead_letters.arn.apply(lambda arn: resource_document(require_tls_statements("sqs:*", [arn]))),
+            opts=self.child_opts(),
+        )
+        queues = {subscription.name: self._subscribe(name, subscription, bus, dead_letters) for subscription in wanted}
+        self.bus_name = bus.name
+        self.bus_arn = bus.arn
+        self.queue_arns = {key: queue.arn for key, queue in queues.items()}
+        self.queue_urls = {key: queue.url for key, queue in queues.items()}
+        self.dead_letter_queue_arn = dead_letters.arn
+        self.register_declared_outputs()
+
+    def _subscribe(
+        self, name: str, subscription: Subscription, bus: cloudwatch.EventBus, dead_letters: sqs.Queue
+    ) -> sqs.Queue:
+        label = f"{name}-{subscription.name}"
+        queue = sqs.Queue(
+            label,
+            name=self._queue_name(subscription.name),
+            message_retention_seconds=RETENTION_SECONDS,
+            receive_wait_time_seconds=LONG_POLL_SECONDS,
+            visibility_timeout_seconds=subscription.visibility_timeout_seconds,
+            kms_master_key_id=self._key_arn,
+            kms_data_key_reuse_period_seconds=DATA_KEY_REUSE_SECONDS,
+            redrive_policy=dead_letters.arn.apply(
+                lambda arn: json.dumps(
+                    {"deadLetterTargetArn": arn, "maxReceiveCount": DELIVERY_ATTEMPTS}, sort_keys=True
+                )
+            ),
+            opts=self.child_opts(),
+        )
+        rule = cloudwatch.EventRule(
+            f"{label}-rule",
+            name=self._environment.physical_name(subscription.name),
+            description=subscription.description,
+            event_bus_name=bus.name if subscription.on_platform_bus else None,
+            event_pattern=json.dumps(subscription.pattern, sort_keys=True),
+            opts=self.child_opts(),
+        )
+        policy = sqs.QueuePolicy(
+            f"{label}-policy",
+            queue_url=queue.url,
+            policy=pulumi.Output.all(queue.arn, rule.arn).apply(lambda arns: _queue_document(arns[0], arns[1])),
+            opts=self.child_opts(),
+        )
+        cloudwatch.EventTarget(
+            f"{label}-target",
+            rule=rule.name,
+            event_bus_name=bus.name if subscription.on_platform_bus else None,
+            arn=queue.arn,
+            opts=self.child_opts(depends_on=[policy]),
+        )
+        return queue
+
+    def _queue_name(self, purpose: str) -> str:
+        return self._environment.physical_name(purpose, limit=80)
+
+    def _queue_arn(self, purpose: str) -> str:
+        return self._environment.arn("sqs", self._queue_name(purpose))
+
+
+def _queue_document(queue_arn: str, rule_arn: str) -> str:
+    return resource_document(
+        [
+            allow(
+                "RuleDelivers",
+                ["sqs:SendMessage"],
+                [queue_arn],
+                principals={"Service": ["events.amazonaws.com"]},
+                conditions={"ArnEquals": {"aws:SourceArn": rule_arn}},
+            ),
+            *require_tls_statements("sqs:*", [queue_arn]),
+        ]
+    )
