@@ -44,8 +44,8 @@ class Storage(PlatformComponent):
     Children: per bucket the bucket, versioning, encryption, public access block, ownership controls, policy and life
     cycle; object lock where the domain asks for it; EventBridge notification for lake and feature.
 
-    ``bucket_names`` and ``bucket_arns`` are keyed by domain.  Raises ComponentSpecError for a missing domain, a key
-    that was not given, or an object lock that outlasts the retention.
+    ``bucket_names`` and ``bucket_arns`` are keyed by domain.  Raises ComponentSpecError for a missing domain or a key
+    that was not given.
     """
 
     bucket_names: dict[str, pulumi.Output[str]]
@@ -66,6 +66,8 @@ class Storage(PlatformComponent):
         super().__init__("falaj:storage:Storage", name, opts, protect=protect)
         self.bucket_names = {}
         self.bucket_arns = {}
+        self.bucket_policies: dict[str, s3.BucketPolicy] = {}
+        """Keyed by domain: what a service that writes into a bucket has to wait for."""
         for purpose in BUCKET_DOMAINS:
             bucket = self._bucket(name, names[purpose], by_name[purpose], key_arns[purpose], environment)
             self.bucket_names[purpose] = bucket.bucket
@@ -128,7 +130,7 @@ class Storage(PlatformComponent):
             opts=self.child_opts(),
         )
         trail_name = environment.physical_name(TRAIL_PURPOSE) if audit else ""
-        s3.BucketPolicy(
+        self.bucket_policies[domain.name] = s3.BucketPolicy(
             logical_name,
             bucket=bucket.bucket,
             policy=pulumi.Output.from_input(key_arn).apply(
@@ -203,11 +205,4 @@ def _checked(domains: Sequence[DataDomain], key_arns: Mapping[str, pulumi.Input[
             )
         if purpose not in key_arns:
             raise ComponentSpecError(f"key_arns.{purpose}", "no key given; pass Encryption.key_arns")
-        domain = by_name[purpose]
-        if domain.object_lock_days > domain.retention_days:
-            raise ComponentSpecError(
-                f"data_domains.{purpose}",
-                f"object_lock_days={domain.object_lock_days} exceeds retention_days={domain.retention_days}; "
-                "what is locked cannot expire: raise retention_days or lower object_lock_days",
-            )
     return by_name
