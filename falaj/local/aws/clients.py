@@ -6,6 +6,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
+from falaj.local.aws.creation_journal import annotate
+
 ACCOUNT_ID: Final = "123456789012"
 """The account of the emulated cloud (moto's default)."""
 
@@ -68,7 +70,7 @@ class Aws:
                 aws_secret_access_key="falaj-local",  # noqa: S106  (no secret: the emulator checks none)
                 region_name=self.region,
             )
-        return self._session.client(
+        client = self._session.client(
             service,
             endpoint_url=self.endpoints.get(service, self.endpoint_url),
             config=Config(
@@ -82,3 +84,5 @@ class Aws:
                 inject_host_prefix=False,
             ),
         )
+        client.meta.events.register("before-send", annotate)
+        return client

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from falaj.local.aws.creation_journal import Journal
+
 IDENTITY_PATH = "/_falaj/instance"
 """Answers ``{"instance": ..., "pid": ...}``; no AWS API has this path."""
 
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    application = identified(DomainDispatcherApplication(create_backend_app), arguments.instance)
+    application = identified(Journal(DomainDispatcherApplication(create_backend_app)), arguments.instance)
     server = make_server(
         "127.0.0.1", arguments.port, application, threaded=True, request_handler=_quiet(MotoRequestHandler)
     )

@@ -26,6 +26,7 @@ from falaj.engine.provider import (
 from falaj.engine.values import UNKNOWN, Properties, Value
 from falaj.local.aws import diffing, functions, provider_config, schema
 from falaj.local.aws.clients import Aws
+from falaj.local.aws.creation_journal import calls_of_last_create, recording, replaying
 from falaj.local.aws.handler import Handler, Outputs, StateOnly, Update, error_text, handler_for, is_gone
 
 MARK: Final = "__falaj"
@@ -143,6 +144,27 @@ class AwsProvider:
         if preview:
             unknown: Outputs = dict.fromkeys(_described(type).computed - {"tagsAll"}, UNKNOWN)
             return CreateResult("", self._outputs(type, "", given, {**unknown, **handler.planned(given)}))
+        with recording(urn):
+            return self._create(handler, type, name, given)
+
+    def take_back(self, urn: str, type: str, name: str, inputs: Properties) -> bool:
+        """Deletes what a killed create of ``urn`` left in the account; ``inputs`` are those of the pending operation.
+
+        Returns whether there was something.  Raises ProviderError when it can be neither finished nor deleted.
+        """
+        handler, given = _handler(type), _plain(inputs)
+        if not calls_of_last_create(self._account(given).endpoint_url, urn):
+            return False
+        with replaying(urn):
+            try:
+                created = self._create(handler, type, name, given)
+                id, outputs = created.id, created.outputs
+            except InitializationError as error:
+                id, outputs = error.id, error.outputs
+        self.delete(urn, type, id, inputs, outputs, 0)
+        return True
+
+    def _create(self, handler: Handler, type: str, name: str, given: dict[str, Any]) -> CreateResult:
         aws = self._account(given)
         with self._reported(f'{type} "{name}": create'):
             id, computed = handler.create(aws, given)
@@ -151,7 +173,7 @@ class AwsProvider:
             with self._reported(f'{type} "{name}": create (id {id}, settings after creation)'):
                 handler.configure(aws, id, given)
         except ProviderError as error:
-            raise InitializationError(id, outputs, inputs, [str(error)]) from error
+            raise InitializationError(id, outputs, given, [str(error)]) from error
         return CreateResult(id, outputs)
 
     def read(
