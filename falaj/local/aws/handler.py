@@ -120,8 +120,9 @@ class Handler:
     """True when the resource lives in the state only (see ``StateOnly``)."""
 
     def planned(self, inputs: Properties) -> Outputs:
-        """Outputs of a preview for inputs that AWS completes inside, with ``UNKNOWN`` where it will (an object that gets
-        one more key).  Inputs that are absent altogether need nothing: the SDK takes them for unknown.
+        """Outputs of a preview for inputs that AWS completes inside, with ``UNKNOWN`` where it will add a key.
+
+        Inputs that are absent altogether need nothing: the SDK takes them for unknown.
         """
         return {}
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from falaj.engine.provider import ProviderError
-from falaj.engine.values import Properties
+from falaj.engine.values import UNKNOWN, Properties
 from falaj.local.aws.clients import Aws
 from falaj.local.aws.handler import AutoName, Handler, Outputs, StateOnly, Update
 from falaj.local.aws.shapes import request
@@ -40,9 +41,15 @@ class Cluster(Handler):
         }
     )
 
+    def planned(self, inputs: Properties) -> Outputs:
+        vpc_config = inputs.get("vpcConfig")
+        if not isinstance(vpc_config, Mapping):
+            return {}
+        return {"vpcConfig": {**vpc_config, "clusterSecurityGroupId": UNKNOWN, "vpcId": UNKNOWN}}
+
     def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
         name = inputs["name"]
-        vpc_id, group_id = _create_cluster_security_group(aws, name, inputs["vpcConfig"]["subnetIds"])
+        vpc_id, group_id = _create_cluster_security_group(aws, name, inputs["vpcConfig"]["subnetIds"][0])
         encryption = inputs.get("encryptionConfig")
         try:
             cluster = aws.client("eks").create_cluster(
@@ -61,7 +68,7 @@ class Cluster(Handler):
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
         cluster = aws.client("eks").describe_cluster(name=id)["cluster"]
         observed = cluster["resourcesVpcConfig"]
-        vpc_id, group_id = _find_cluster_security_group(aws, id, observed.get("subnetIds", []))
+        vpc_id, group_id = _find_cluster_security_group(aws, id)
         encryption = cluster.get("encryptionConfig") or []
         state: Outputs = {
             **self._outputs(cluster, observed, vpc_id, group_id),
@@ -89,7 +96,7 @@ class Cluster(Handler):
         if update.has("vpcConfig"):
             vpc_config = update.new["vpcConfig"]
             eks.update_cluster_config(name=id, resourcesVpcConfig=_vpc_request(vpc_config))
-            vpc_id, group_id = _find_cluster_security_group(aws, id, vpc_config["subnetIds"])
+            vpc_id, group_id = _find_cluster_security_group(aws, id)
             outputs["vpcConfig"] = _vpc_outputs(vpc_config, vpc_id, group_id)
         arn = update.outputs["arn"]
         apply_tag_map(
@@ -104,9 +111,8 @@ class Cluster(Handler):
             raise ProviderError(
                 f'EKS cluster "{id}" has deletion protection; set deletionProtection to false, deploy, then delete it'
             )
-        cluster = aws.client("eks").describe_cluster(name=id)["cluster"]
+        _, group_id = _find_cluster_security_group(aws, id)
         aws.client("eks").delete_cluster(name=id)
-        _, group_id = _find_cluster_security_group(aws, id, cluster["resourcesVpcConfig"].get("subnetIds", []))
         if group_id:
             aws.client("ec2").delete_security_group(GroupId=group_id)
 
@@ -155,11 +161,15 @@ def _cluster_security_group_name(cluster_name: str) -> str:
     return f"eks-cluster-sg-{cluster_name}-{zlib.crc32(cluster_name.encode())}"
 
 
-def _create_cluster_security_group(aws: Aws, cluster_name: str, subnet_ids: list[str]) -> tuple[str, str]:
-    """EKS makes one security group per cluster, which other resources refer to; moto does not, so it is made here."""
+def _create_cluster_security_group(aws: Aws, cluster_name: str, subnet_id: str) -> tuple[str, str]:
+    """EKS makes one security group per cluster, which other resources refer to; moto does not, so it is made here.
+
+    Returns the ids of the VPC and of the group; one that a failed attempt left behind is used again.
+    """
     ec2 = aws.client("ec2")
-    vpc_id, group_id = _find_cluster_security_group(aws, cluster_name, subnet_ids)
+    vpc_id, group_id = _find_cluster_security_group(aws, cluster_name)
     if not group_id:
+        vpc_id = ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]["VpcId"]
         group_id = ec2.create_security_group(
             GroupName=_cluster_security_group_name(cluster_name),
             Description="EKS created security group applied to ENI that is attached to EKS Control Plane master nodes",
@@ -168,19 +178,12 @@ def _create_cluster_security_group(aws: Aws, cluster_name: str, subnet_ids: list
     return vpc_id, group_id
 
 
-def _find_cluster_security_group(aws: Aws, cluster_name: str, subnet_ids: list[str]) -> tuple[str, str]:
-    """The VPC of the cluster's subnets and the cluster security group in it ("" when there is none)."""
-    ec2 = aws.client("ec2")
-    if not subnet_ids:
-        return "", ""
-    vpc_id: str = ec2.describe_subnets(SubnetIds=subnet_ids[:1])["Subnets"][0]["VpcId"]
-    groups = ec2.describe_security_groups(
-        Filters=[
-            {"Name": "group-name", "Values": [_cluster_security_group_name(cluster_name)]},
-            {"Name": "vpc-id", "Values": [vpc_id]},
-        ]
+def _find_cluster_security_group(aws: Aws, cluster_name: str) -> tuple[str, str]:
+    """The ids of the VPC and of the cluster's own security group, ("", "") when there is none."""
+    groups = aws.client("ec2").describe_security_groups(
+        Filters=[{"Name": "group-name", "Values": [_cluster_security_group_name(cluster_name)]}]
     )["SecurityGroups"]
-    return vpc_id, groups[0]["GroupId"] if groups else ""
+    return (groups[0]["VpcId"], groups[0]["GroupId"]) if groups else ("", "")
 
 
 class NodeGroup(Handler):
