@@ -16,6 +16,7 @@ from components.naming import Environment
 CEILING_SERVICES = (
     "autoscaling",
     "backup",
+    "backup-storage",
     "cloudwatch",
     "dynamodb",
     "ec2",
@@ -29,6 +30,7 @@ CEILING_SERVICES = (
     "kinesis",
     "kms",
     "logs",
+    "rds",
     "rds-db",
     "secretsmanager",
     "sns",

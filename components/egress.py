@@ -117,8 +117,9 @@ class Egress(PlatformComponent):
         nat_gateways: Mapping[str, ec2.NatGateway],
     ) -> None:
         firewall_subnet = subnets[zone, Tier.FIREWALL]
-        endpoint_id = pulumi.Output.all(firewall.firewall_statuses, firewall_subnet.id).apply(
-            lambda known: firewall_endpoint_id(known[0], known[1])
+        # Nested, not Output.all, which would turn the typed statuses into plain dictionaries.
+        endpoint_id = firewall.firewall_statuses.apply(
+            lambda statuses: firewall_subnet.id.apply(lambda subnet_id: firewall_endpoint_id(statuses, subnet_id))
         )
         ec2.Route(
             f"{self.pulumi_resource_name}-private-{zone}",

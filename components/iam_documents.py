@@ -22,6 +22,7 @@ Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 UNRESTRICTABLE_ACTIONS = (
     "autoscaling:Describe*",
+    "cloudwatch:GetMetricData",
     "cloudwatch:PutMetricData",
     "ec2:Describe*",
     "ecr:GetAuthorizationToken",
@@ -38,6 +39,7 @@ UNRESTRICTABLE_ACTIONS = (
     "logs:UpdateLogDelivery",
     "s3:ListAllMyBuckets",
     "sts:GetCallerIdentity",
+    "tag:GetResources",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )
