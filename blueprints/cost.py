@@ -26,9 +26,9 @@ HOURS_PER_MONTH = 730
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 _GIB = 2**30
 
-INTERFACE_ENDPOINTS = 14
-"""Interface endpoints in each zone: ECR (2), STS, KMS, Logs, Secrets Manager, EC2, EKS, EKS Auth, SQS, EventBridge,
-SNS, monitoring, streaming.  Gateway endpoints (S3, DynamoDB) are free."""
+INTERFACE_ENDPOINTS = {"nat": 6, "firewall": 15}
+"""Interface endpoints in each zone, by kind of egress: what carries data or credentials, or all AWS traffic of a
+private cluster (``components.endpoint_policies``).  Gateway endpoints (S3, DynamoDB) are free."""
 EGRESS_GIB_PER_NODE = 20
 """Through the NAT gateway or the firewall: packages and images not yet mirrored.  Assumed."""
 LOG_GIB_BASE, LOG_GIB_PER_NODE = 5.0, 1.5
@@ -253,13 +253,9 @@ class _Bill:
             yield self._item("network", "NAT data", egress, "nat_data")
             yield self._item("network", "NAT address", HOURS_PER_MONTH, "public_ipv4")
         yield self._item("network", "internet out", egress * 0.1, "internet_out")
-        endpoints = INTERFACE_ENDPOINTS * self._zones * HOURS_PER_MONTH
-        yield self._item(
-            "network",
-            f"interface endpoints ({INTERFACE_ENDPOINTS} x {self._zones} zones)",
-            endpoints,
-            "interface_endpoint",
-        )
+        endpoints = INTERFACE_ENDPOINTS[self._blueprint.network.egress]
+        name = f"interface endpoints ({endpoints} x {self._zones} zones)"
+        yield self._item("network", name, endpoints * self._zones * HOURS_PER_MONTH, "interface_endpoint")
         requests = sum(model.requests_per_second for model in self._blueprint.models)
         served_gib = requests * RESPONSE_KIB * 1024 * SECONDS_PER_MONTH / _GIB
         crossing = (1 - 1 / self._zones) * (served_gib + self._event_gib)

@@ -96,14 +96,22 @@ def max_utilisation(service_ms: float, p99_target_ms: float) -> float:
 
 
 def replicas_for(
-    requests_per_second: float, p99_target_ms: float, size_gib: float, accelerator: str = "cpu", *, minimum: int = 1
+    requests_per_second: float,
+    p99_target_ms: float,
+    size_gib: float,
+    accelerator: str = "cpu",
+    *,
+    minimum: int = 1,
+    gpus_each: int = 1,
 ) -> Replicas:
-    """Replicas of one served model.  A CPU replica has two workers on two vCPUs, a GPU replica one worker on one GPU.
+    """Replicas of one served model.  A CPU replica has two workers on two vCPUs, a GPU replica one worker on its GPUs.
 
-    ``minimum``: 2 keeps the model answering while one replica moves.  Raises SizingError (``max_utilisation``).
+    ``minimum``: 2 keeps the model answering while one replica moves.  ``gpus_each``: GPUs that share the weights of a
+    replica (``gpus_to_hold``); each reads its share.  Raises SizingError (``max_utilisation``).
     """
     _positive(requests_per_second=requests_per_second, p99_target_ms=p99_target_ms, size_gib=size_gib)
-    each_ms = service_ms(size_gib, accelerator)
+    _positive(gpus_each=gpus_each)
+    each_ms = service_ms(size_gib / gpus_each if accelerator == "gpu" else size_gib, accelerator)
     allowed = max_utilisation(each_ms, p99_target_ms)
     workers_each = 1 if accelerator == "gpu" else 2
     busy_workers = requests_per_second * each_ms / 1000
@@ -112,7 +120,7 @@ def replicas_for(
         count=count,
         vcpu_each=float(workers_each) if accelerator == "cpu" else 3.0,
         memory_gib_each=max(REPLICA_MEMORY_FLOOR_GIB, size_gib * MEMORY_OVERHEAD),
-        gpus_each=1 if accelerator == "gpu" else 0,
+        gpus_each=gpus_each if accelerator == "gpu" else 0,
         service_ms=each_ms,
         utilisation=busy_workers / (count * workers_each),
         reason=(
