@@ -17,3 +17,9 @@ def endpoint_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def account(endpoint_url: str) -> Account:
     return Account(endpoint_url, provider(endpoint_url))
+
+
+@pytest.fixture(scope="session")
+def moto_server(endpoint_url: str) -> str:
+    """The same account by the name that tests use which drive it with a client alone."""
+    return endpoint_url

@@ -219,4 +219,7 @@ def error_text(error: BaseException) -> str:
     response: Any = getattr(error, "response", None)
     if isinstance(response, Mapping) and "Error" in response:
         return f"{response['Error'].get('Code', 'error')}: {response['Error'].get('Message', '')}".strip()
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if "Internal Server Error" in text:
+        return "the emulated account failed (HTTP 500); its log, `aws.log` beside its record, says why"
+    return text
