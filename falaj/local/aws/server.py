@@ -30,6 +30,7 @@ DEFAULT_PORT: Final = 4599
 START_TIMEOUT_SECONDS: Final = 30.0
 STOP_TIMEOUT_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
+_EXEC_POLLS: Final = 5
 _LOG_TAIL_LINES: Final = 5
 
 
@@ -196,9 +197,24 @@ def _write_private(path: Path, text: str) -> None:
 def _is_ours(instance: Instance) -> bool:
     """Whether the recorded process is alive and is the recorded server: its command line carries the random id."""
     for child in _children:
-        if child.pid == instance.pid and child.poll() is not None:
-            return False
-    return instance.instance_id in _command_line(instance.pid)
+        if child.pid == instance.pid:
+            return child.poll() is None
+    for _ in range(_EXEC_POLLS):
+        command = _command_line(instance.pid)
+        if command or not _exists(instance.pid):
+            return instance.instance_id in command
+        time.sleep(_POLL_SECONDS)  # between the two halves of its exec a process has no command line
+    return False
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _command_line(pid: int) -> str:
