@@ -55,7 +55,7 @@ def contains_assets(value: Value) -> bool:
 
 
 def read_asset(asset: Asset, directory: Path, limit_bytes: int) -> bytes:
-    """The bytes of an asset, for a provider that needs them.  Raises what ``hashed`` raises; so does one over the limit."""
+    """The bytes of an asset, for a provider that needs them.  Raises what ``hashed`` does, also over the limit."""
     chunks, total = [], 0
     for chunk in _asset_chunks(asset, directory):
         total += len(chunk)

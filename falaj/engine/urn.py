@@ -50,7 +50,7 @@ class ProviderReference(NamedTuple):
 def parse_urn(urn: str) -> Urn:
     """Raises ValueError for a text that is no URN."""
     parts = urn.split("::", 3)
-    if len(parts) != 4 or not urn.startswith(_PREFIX) or not all(parts) or len(parts[0]) == len(_PREFIX):
+    if len(parts) != 4 or not urn.startswith(_PREFIX) or not all(parts) or len(parts[0]) <= len(_PREFIX):
         raise ValueError(f"{urn!r} is no URN; expected urn:pulumi:<stack>::<project>::<type>::<name>")
     return Urn(parts[0][len(_PREFIX) :], parts[1], parts[2], parts[3])
 
