@@ -103,6 +103,15 @@ class Cost:
         return sum(item.high_usd for item in self.items)
 
     @property
+    def usd_per_month(self) -> float:
+        """The expected total."""
+        return self.expected_usd
+
+    @property
+    def aed_per_month(self) -> float:
+        return self.aed(self.expected_usd)
+
+    @property
     def measured_share(self) -> float:
         """Share of the expected total whose price was read for this region (or is the same in every region)."""
         read = sum(item.expected_usd for item in self.items if item.figure.kind is Kind.MEASURED)
@@ -310,7 +319,7 @@ class _Bill:
         units = data.events_per_second * math.ceil(data.event_bytes / 25_600) * SECONDS_PER_MONTH / 1e6
         if streaming.shards:
             hours = streaming.shards * HOURS_PER_MONTH
-            yield self._item("streaming", f"Kinesis, {streaming.shards} shards", hours, "kinesis_shard")
+            yield self._item("streaming", f"Kinesis shards ({streaming.shards})", hours, "kinesis_shard")
             yield self._item("streaming", "Kinesis writes", units, "kinesis_put")
             if streaming.retention_hours > 24:
                 yield self._item("streaming", "Kinesis retention", hours, "kinesis_retention")

@@ -1,0 +1,391 @@
+"""How blueprints, bills and recommendations are shown: tables that fit 80 columns, and the same as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import blueprints
+from blueprints.cost import Cost, estimate
+from blueprints.placement import Placement, place
+from blueprints.recommend import Outcome, Recommendation
+from blueprints.region import Catalogue
+from blueprints.schema import Blueprint, NodePool
+
+_MIN_WIDTH, _MAX_WIDTH = 80, 120
+_KIND_STYLE = {"measured": "green", "estimate": "yellow", "assumed": "red"}
+_ABSENT = "-"
+
+
+def _console() -> Console:
+    console = Console(file=sys.stdout, highlight=False)
+    console.width = max(_MIN_WIDTH, min(_MAX_WIDTH, console.width))
+    return console
+
+
+def _table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold" if name in fold else "ellipsis",
+            no_wrap=name in right,
+        )
+    return table
+
+
+def _line(console: Console, label: str, value: str) -> None:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=11, style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(label, value)
+    console.print(table)
+
+
+# -- list ------------------------------------------------------------------
+
+
+def summaries() -> list[dict[str, Any]]:
+    """One row for each blueprint: size and monthly cost."""
+    rows = []
+    for name in blueprints.names():
+        blueprint = blueprints.load(name)
+        placement = place(blueprint)
+        bill = estimate(blueprint, placement=placement)
+        rows.append(
+            {
+                "name": name,
+                "title": blueprint.title,
+                "zones": list(placement.zones),
+                "nodes": sum(pool.desired_nodes for pool in blueprint.node_pools),
+                "max_gpus": sum(
+                    pool.max_nodes * placement.pools[pool.name].gpus_per_node for pool in blueprint.node_pools
+                ),
+                "tenants": len(blueprint.tenants),
+                "usd_per_month": round(bill.usd_per_month, 2),
+                "aed_per_month": round(bill.aed_per_month, 2),
+                "description": blueprint.description,
+            }
+        )
+    return rows
+
+
+def print_summaries(rows: Sequence[Mapping[str, Any]]) -> None:
+    console = _console()
+    right = ("nodes", "max GPUs", "tenants", "USD/month", "AED/month")
+    table = _table("blueprint", "zones", *right, right=right)
+    for row in rows:
+        numbers = (row["nodes"], row["max_gpus"], row["tenants"], row["usd_per_month"], row["aed_per_month"])
+        table.add_row(row["name"], str(len(row["zones"])), *(f"{number:,.0f}" for number in numbers))
+    console.print(table)
+    for row in rows:
+        console.print(Text.assemble((f"{row['name']}: ", "bold"), row["description"]))
+    console.print("\nNext: falaj blueprint cost NAME, or falaj blueprint recommend --help", style="dim")
+
+
+# -- show ------------------------------------------------------------------
+
+
+def placement_json(placement: Placement, region: Catalogue) -> dict[str, Any]:
+    """The placement with each zone's condition and source."""
+    return {
+        "zones": [
+            {
+                "zone_id": zone.zone_id,
+                "condition": str(zone.condition),
+                "used": zone.zone_id in placement.zones,
+                "source": zone.source.title,
+                "date": zone.source.date,
+            }
+            for zone in region.zones
+        ],
+        "node_pools": {
+            name: {"zones": list(pool.zones), "architecture": pool.architecture, "gpus_per_node": pool.gpus_per_node}
+            for name, pool in placement.pools.items()
+        },
+        "warnings": list(placement.warnings),
+    }
+
+
+def print_blueprint(blueprint: Blueprint, placement: Placement, region: Catalogue) -> None:
+    console = _console()
+    console.print(Text.assemble((f"{blueprint.name}  ", "bold"), blueprint.title))
+    console.print(f"{blueprint.description}\n")
+    zones = ", ".join(f"{zone.zone_id} {zone.condition}" for zone in region.zones)
+    endpoint = ", ".join(map(str, blueprint.cluster.endpoint.public_cidrs)) or "private only"
+    _line(console, "region", f"{region.name}, {region.region}: {zones}")
+    _line(
+        console,
+        "network",
+        f"{blueprint.network.cidr}, egress {blueprint.network.egress}, in {', '.join(placement.zones)}",
+    )
+    _line(console, "cluster", f"Kubernetes {blueprint.cluster.kubernetes_version}, API {endpoint}")
+    _line(console, "law", ", ".join(str(profile) for profile in blueprint.legal_profiles))
+    _line(console, "tenants", ", ".join(tenant.name for tenant in blueprint.tenants))
+    _line(console, "database", _database(blueprint))
+    _line(console, "features", _online_store(blueprint))
+    _line(console, "streaming", _streaming(blueprint))
+    _line(console, "budget", f"USD {blueprint.budget.usd_per_month:,.0f} a month")
+    console.print(pools_table(blueprint.node_pools, placement))
+    for warning in placement.warnings:
+        console.print(Text.assemble(("warning: ", "yellow"), warning))
+
+
+def pools_table(pools: Sequence[NodePool], placement: Placement) -> Table:
+    right = ("min", "now", "max", "GPUs")
+    table = _table("pool", "capacity", "instance types", *right, "zones", right=right, fold=("instance types",))
+    for pool in pools:
+        placed = placement.pools[pool.name]
+        table.add_row(
+            pool.name,
+            pool.capacity.replace("_", " "),
+            "\n".join(pool.instance_types),
+            str(pool.min_nodes),
+            str(pool.desired_nodes),
+            str(pool.max_nodes),
+            str(placed.gpus_per_node * pool.max_nodes or _ABSENT),
+            "\n".join(placed.zones),
+        )
+    return table
+
+
+def _database(blueprint: Blueprint) -> str:
+    postgres = blueprint.postgres
+    return (
+        f"PostgreSQL {postgres.version} on {postgres.engine}, {postgres.instances} x {postgres.instance_class}, "
+        f"{postgres.storage_gib:,} GiB"
+    )
+
+
+def _online_store(blueprint: Blueprint) -> str:
+    store = blueprint.online_store
+    if store.engine == "dynamodb":
+        return "DynamoDB on demand"
+    return f"Valkey, {store.shards} shards x {1 + store.replicas_per_shard} {store.node_type}"
+
+
+def _streaming(blueprint: Blueprint) -> str:
+    streaming = blueprint.streaming
+    if streaming.engine == "kinesis":
+        shards = "1 shard" if streaming.shards == 1 else f"{streaming.shards} shards"
+        return f"Kinesis, {shards}" if streaming.shards else "Kinesis on demand"
+    return (
+        f"MSK {streaming.kafka_version}, {streaming.brokers} x {streaming.broker_type}, "
+        f"{streaming.broker_volume_gib:,} GiB each"
+    )
+
+
+# -- diff ------------------------------------------------------------------
+
+
+def differences(first: object, second: object, path: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted key, first, second) wherever two dumped blueprints differ; list entries go by their name."""
+    first, second = _by_name(first), _by_name(second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        rows = []
+        for key in [*first, *(key for key in second if key not in first)]:
+            rows += differences(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
+        return rows
+    return [] if first == second else [(path, first, second)]
+
+
+def _by_name(value: object) -> object:
+    if isinstance(value, list) and value and all(isinstance(entry, dict) and "name" in entry for entry in value):
+        return {entry["name"]: {key: item for key, item in entry.items() if key != "name"} for entry in value}
+    return value
+
+
+def print_differences(first: str, second: str, changes: Sequence[tuple[str, Any, Any]], costs: Sequence[float]) -> None:
+    console = _console()
+    if not changes:
+        console.print(f"{first} and {second} do not differ")
+        return
+    table = _table("key", first, second, fold=("key", first, second))
+    for key, before, after in changes:
+        table.add_row(key, _value(before), _value(after))
+    console.print(table)
+    console.print(f"cost a month: {first} USD {costs[0]:,.0f}, {second} USD {costs[1]:,.0f}")
+
+
+def _value(value: Any) -> str:
+    if value is None or value == [] or value == {}:
+        return _ABSENT
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key}={_value(item)}' for key, item in value.items() if item not in ([], {}, ''))})"
+    if isinstance(value, list):
+        return ", ".join(_value(item) for item in value)
+    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+# -- cost ------------------------------------------------------------------
+
+
+def cost_json(name: str, bill: Cost) -> dict[str, Any]:
+    """A bill with the source and date of every price."""
+    return {
+        "blueprint": name,
+        "usd_per_month": {
+            "low": round(bill.low_usd, 2),
+            "expected": round(bill.expected_usd, 2),
+            "high": round(bill.high_usd, 2),
+        },
+        "aed_per_month": {
+            "low": round(bill.aed(bill.low_usd), 2),
+            "expected": round(bill.aed_per_month, 2),
+            "high": round(bill.aed(bill.high_usd), 2),
+        },
+        "aed_per_usd": bill.aed_per_usd.value,
+        "budget_usd_per_month": round(bill.budget_usd, 2),
+        "within_budget": bill.within_budget,
+        "measured_share": round(bill.measured_share, 4),
+        "items": [
+            {
+                "group": item.group,
+                "name": item.name,
+                "quantity": round(item.quantity, 4),
+                "unit_price_usd": item.figure.value,
+                "unit": item.figure.unit,
+                "usd_per_month": round(item.expected_usd, 2),
+                "kind": str(item.figure.kind),
+                "source": item.figure.source.title,
+                "date": item.figure.source.date,
+                "note": item.figure.note,
+            }
+            for item in bill.items
+        ],
+    }
+
+
+def print_cost(name: str, bill: Cost, *, sources: bool) -> None:
+    console = _console()
+    right = ("quantity", "USD", "AED")
+    table = _table("item", *right, "price is", right=right, fold=("item",))
+    totals = bill.groups()
+    for group, total in totals.items():
+        table.add_row(
+            Text(group, style="bold"),
+            "",
+            Text(f"{total:,.2f}", style="bold"),
+            Text(f"{bill.aed(total):,.2f}", style="bold"),
+            "",
+        )
+        for item in bill.items:
+            if item.group == group:
+                kind = Text(str(item.figure.kind), style=_KIND_STYLE[item.figure.kind])
+                usd = item.expected_usd
+                table.add_row(f"  {item.name}", f"{item.quantity:,.1f}", f"{usd:,.2f}", f"{bill.aed(usd):,.2f}", kind)
+    console.print(Text(f"{name}: a month in {bill.aed_per_usd.value:g} AED a USD, without tax", style="bold"))
+    console.print(table)
+    _print_totals(console, bill)
+    if sources:
+        _print_sources(console, bill)
+    else:
+        console.print("Prices, units and sources: add --sources or --json", style="dim")
+
+
+def _print_totals(console: Console, bill: Cost) -> None:
+    table = _table("a month", "low", "expected", "high", right=("low", "expected", "high"))
+    ends = (bill.low_usd, bill.expected_usd, bill.high_usd)
+    table.add_row("USD", *(f"{usd:,.0f}" for usd in ends))
+    table.add_row("AED", *(f"{bill.aed(usd):,.0f}" for usd in ends))
+    console.print(table)
+    style = "green" if bill.within_budget else "red"
+    console.print(Text(bill.verdict(), style=style))
+    console.print(
+        f"{bill.measured_share:.0%} of the expected total is priced for this region; the rest is estimated or assumed"
+    )
+
+
+def _print_sources(console: Console, bill: Cost) -> None:
+    table = _table("item", "USD a unit", "unit, source, date and note", right=("USD a unit",), fold=("item",))
+    for item in bill.items:
+        figure = item.figure
+        source = f"{figure.unit.removeprefix('USD ')}; {figure.source.title}, {figure.source.date}"
+        table.add_row(item.name, f"{figure.value:.5f}", source + (f"; {figure.note}" if figure.note else ""))
+    console.print(table)
+
+
+# -- recommend -------------------------------------------------------------
+
+
+def recommendation_json(answer: Recommendation, changes: Sequence[str]) -> dict[str, Any]:
+    """The whole answer; ``overrides`` is what to put under ``falaj:overrides`` of the stack."""
+    document: dict[str, Any] = {
+        "outcome": str(answer.outcome),
+        "statement": answer.statement,
+        "blueprint": answer.name if answer.blueprint else None,
+        "reasons": list(answer.reasons),
+        "suggestions": list(changes),
+        "overrides": dict(answer.overrides),
+    }
+    if answer.blueprint and answer.placement and answer.replicas and answer.cost:
+        document["serving"] = {
+            "accelerator": answer.accelerator,
+            "replicas": answer.replicas.count,
+            "vcpu_each": answer.replicas.vcpu_each,
+            "memory_gib_each": round(answer.replicas.memory_gib_each, 2),
+            "gpus_each": answer.replicas.gpus_each,
+            "utilisation": round(answer.replicas.utilisation, 4),
+        }
+        document["node_pools"] = [
+            {**pool.model_dump(mode="json"), "zones": list(answer.placement.pools[pool.name].zones)}
+            for pool in answer.blueprint.node_pools
+        ]
+        document["storage"] = answer.blueprint.data.model_dump(mode="json")
+        document["cost"] = cost_json(answer.name, answer.cost)
+    return document
+
+
+def print_recommendation(answer: Recommendation, changes: Sequence[str]) -> None:
+    console = _console()
+    style = {Outcome.FITS: "green", Outcome.OVER_BUDGET: "yellow", Outcome.IMPOSSIBLE: "red"}[answer.outcome]
+    label = {Outcome.FITS: "fits", Outcome.OVER_BUDGET: "over budget", Outcome.IMPOSSIBLE: "cannot be supplied"}
+    headline = answer.name if answer.blueprint else "no blueprint"
+    console.print(Text.assemble((f"{headline}  ", "bold"), (label[answer.outcome], style)))
+    console.print(answer.statement)
+    for reason in answer.reasons:
+        console.print(f"  because {reason}")
+    for change in changes:
+        console.print(Text.assemble(("  instead ", "bold"), change))
+    if not (answer.blueprint and answer.placement and answer.cost and answer.replicas):
+        return
+    replicas = answer.replicas
+    console.print()
+    per = f"{replicas.gpus_each} GPU" if replicas.gpus_each else f"{replicas.vcpu_each:g} vCPU"
+    _line(
+        console,
+        "serving",
+        f"{replicas.count} replicas of {per}, {replicas.memory_gib_each:.1f} GiB, {replicas.utilisation:.0%} busy",
+    )
+    data = answer.blueprint.data
+    _line(console, "storage", f"{data.stored_gib:,.0f} GiB now, {data.growth_gib_per_month:,.0f} GiB more each month")
+    _line(console, "database", _database(answer.blueprint))
+    _line(console, "features", _online_store(answer.blueprint))
+    _line(console, "streaming", _streaming(answer.blueprint))
+    used = [pool for pool in answer.blueprint.node_pools if pool.desired_nodes or _trains(answer, pool)]
+    console.print(pools_table(used, answer.placement))
+    table = _table("group", "USD", "AED", right=("USD", "AED"))
+    for group, total in answer.cost.groups().items():
+        table.add_row(group, f"{total:,.0f}", f"{answer.cost.aed(total):,.0f}")
+    table.add_section()
+    table.add_row("expected", f"{answer.cost.usd_per_month:,.0f}", f"{answer.cost.aed_per_month:,.0f}")
+    ends = (answer.cost.low_usd, answer.cost.high_usd)
+    table.add_row(
+        "low to high",
+        " to ".join(f"{usd:,.0f}" for usd in ends),
+        " to ".join(f"{answer.cost.aed(usd):,.0f}" for usd in ends),
+    )
+    console.print(table)
+    console.print("The overrides for the stack: add --json", style="dim")
+
+
+def _trains(answer: Recommendation, pool: NodePool) -> bool:
+    wants = answer.blueprint is not None and answer.blueprint.training.gpu_hours_per_month > 0
+    return wants and pool.purpose == "gpu" and pool.labels.get("falaj.dev/workload") != "inference"
