@@ -6,6 +6,8 @@ UV     := $(VENV)/uv/bin/uv
 # Without .pyc files pulumi_aws imports in 4 s instead of 1 s, at every deployment.
 export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS := 1
+# Trust what the machine trusts: many networks terminate TLS with a certificate of their own.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: help up test check lint types requirements destroy clean
 
