@@ -40,6 +40,7 @@ UNRESTRICTABLE_ACTIONS = (
     "s3:ListAllMyBuckets",
     "sts:GetCallerIdentity",
     "tag:GetResources",
+    "tag:GetResources",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )

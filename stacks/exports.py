@@ -17,6 +17,7 @@ from stacks.account import Account
 from stacks.compute import Compute
 from stacks.data import Data
 from stacks.foundation import Foundation
+from stacks.governance import Governance
 from stacks.settings import StackSettings
 
 CONTRACT: Mapping[str, str] = {
@@ -51,6 +52,9 @@ CONTRACT: Mapping[str, str] = {
     "queueUrls": "subscription -> SQS queue",
     "workloadRoleArns": "service account -> Pod Identity role",
     "ciRoleArn": "role that CI assumes; empty without CI",
+    "alertsTopicArn": "topic that alerts of every kind go to",
+    "trailArn": "CloudTrail trail of the account",
+    "backupVaultName": "vault with the daily recovery points",
     "boundaryArn": "permissions boundary that every role carries",
 }
 """Output -> what it is."""
@@ -63,6 +67,7 @@ def export_outputs(
     foundation: Foundation,
     compute: Compute,
     data: Data,
+    governance: Governance,
     identity: Identity,
 ) -> None:
     """Export every output of the contract."""
@@ -98,6 +103,9 @@ def export_outputs(
         "queueUrls": data.events.queue_urls,
         "workloadRoleArns": identity.role_arns,
         "ciRoleArn": identity.ci_role_arn or "",
+        "alertsTopicArn": governance.audit.alerts_topic_arn,
+        "trailArn": governance.audit.trail_arn,
+        "backupVaultName": governance.backup.vault_name,
         "boundaryArn": foundation.boundary.arn,
     }
     for name in CONTRACT:

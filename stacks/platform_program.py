@@ -12,6 +12,7 @@ from stacks.compute import build_compute
 from stacks.data import build_data
 from stacks.exports import export_outputs
 from stacks.foundation import build_foundation
+from stacks.governance import build_governance
 from stacks.settings import SettingsError, one_line, read_settings
 from stacks.workloads import build_workloads
 
@@ -25,7 +26,8 @@ def declare_platform() -> None:
         foundation = build_foundation(settings, account, placement)
         compute = build_compute(settings, account, placement, foundation)
         data = build_data(settings, account, foundation, compute)
+        governance = build_governance(settings, account, foundation, data)
         identity = build_workloads(settings, account, foundation, compute, data)
     except (BlueprintError, ComponentSpecError, NamingError, UnsupportedVersionError) as error:
         raise SettingsError(one_line(error)) from error
-    export_outputs(settings, account, placement, foundation, compute, data, identity)
+    export_outputs(settings, account, placement, foundation, compute, data, governance, identity)

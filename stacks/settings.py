@@ -12,6 +12,8 @@ Keys of ``Pulumi.<stack>.yaml`` (all but ``blueprint`` may be left out):
 ``falaj:allowedAccountIds``         AWS accounts that may be deployed to; any if left out
 ``falaj:organizationId``            AWS organization (``o-...``) that VPC endpoints let through besides the account
 ``falaj:autoScalingRoleExists``     false in an account that never had an Auto Scaling group (first deployment only)
+``falaj:configServiceRoleExists``   true in an account where AWS Config has been used before
+``falaj:complianceLock``            whether backups are locked for good after three days; false if left out
 ``falaj:continuousIntegration``     ``{issuerUrl, subjects, audience}`` of the CI system that publishes images
 ``falaj:awsEndpointUrl``            loopback URL of the emulated AWS account; only in the ``local`` stack
 """
@@ -37,6 +39,8 @@ KEYS = (
     "autoScalingRoleExists",
     "awsEndpointUrl",
     "blueprint",
+    "complianceLock",
+    "configServiceRoleExists",
     "continuousIntegration",
     "environment",
     "organizationId",
@@ -65,6 +69,8 @@ class StackSettings:
     allowed_account_ids: tuple[str, ...] = ()
     organization_id: str = ""
     auto_scaling_role_exists: bool = True
+    config_service_role_exists: bool = False
+    compliance_lock: bool = False
     continuous_integration: ContinuousIntegration | None = None
     aws_endpoint_url: str = ""
     """Empty for a real account."""
@@ -95,6 +101,8 @@ def read_settings() -> StackSettings:
         allowed_account_ids=_account_ids(config),
         organization_id=_organization(config.get("organizationId") or ""),
         auto_scaling_role_exists=_boolean(config, "autoScalingRoleExists", default=True),
+        config_service_role_exists=_boolean(config, "configServiceRoleExists", default=False),
+        compliance_lock=_boolean(config, "complianceLock", default=False),
         continuous_integration=_continuous_integration(_mapping(config, "continuousIntegration")),
         aws_endpoint_url=_loopback_url(config.get("awsEndpointUrl") or ""),
         overrides=overrides,
