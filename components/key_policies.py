@@ -111,20 +111,27 @@ def key_policy(domain: DataDomain, environment: Environment, *, trail_name: str,
                 key_use_by_service_statement(f"{name}UsesKey", service, account_id=environment.account_id)
             )
     if use.log_groups:
-        log_groups = environment.arn("logs", f"log-group:{environment.log_prefix}/*")
-        cluster_logs = environment.arn("logs", f"log-group:/aws/eks/{environment.prefix}*")
-        for sid, pattern in (("LogsUseKey", log_groups), ("ClusterLogsUseKey", cluster_logs)):
+        for sid, log_groups in _log_groups(environment).items():
             statements.append(
                 key_use_by_service_statement(
                     sid,
                     f"logs.{environment.region}.amazonaws.com",
                     account_id=environment.account_id,
-                    encryption_context={"aws:logs:arn": pattern},
+                    encryption_context={"aws:logs:arn": environment.arn("logs", f"log-group:{log_groups}")},
                 )
             )
     if use.node_volumes and auto_scaling_role_exists:
         statements += _auto_scaling_uses(environment)
     return key_document(statements)
+
+
+def _log_groups(environment: Environment) -> dict[str, str]:
+    """Statement id -> the log groups it admits: the platform's own, and those whose names EKS and RDS dictate."""
+    return {
+        "LogsUseKey": f"{environment.log_prefix}/*",
+        "ClusterLogsUseKey": f"/aws/eks/{environment.prefix}*",
+        "DatabaseLogsUseKey": f"/aws/rds/*/{environment.prefix}*",
+    }
 
 
 def _account(environment: Environment) -> dict[str, list[str]]:
