@@ -1,0 +1,124 @@
+"""The process that runs the user's program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from falaj.engine import launcher
+from falaj.engine.errors import ConfigError
+from falaj.engine.events import Severity
+from falaj.engine.project import Configuration, Project
+
+OnLine = Callable[[Severity, str], None]
+OnExit = Callable[[int], None]
+GRACE_SECONDS: Final = 5.0
+"""How long an aborted program may take to end by itself."""
+_MOST_OUTPUT_BYTES: Final = 64 * 1024
+"""A longer line of output is passed on in pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSettings:
+    """What a program is told about its deployment."""
+
+    project: Project
+    stack: str
+    configuration: Configuration
+    preview: bool
+    parallel: int
+
+
+class Program:
+    """``on_line`` and ``on_exit`` are called from threads; ``on_exit`` once, after the last line."""
+
+    def __init__(self, settings: ProgramSettings, address: str, on_line: OnLine, on_exit: OnExit) -> None:
+        """Starts the process.  Raises ConfigError when the project's interpreter is missing."""
+        project = settings.project
+        command = [
+            str(interpreter(project)),
+            "-u",
+            launcher.__file__,
+            *("--monitor", address, "--engine", address),
+            *("--project", project.name, "--stack", settings.stack, "--organization", "organization"),
+            *("--root_directory", str(project.root), "--pwd", str(project.working_directory)),
+            *("--dry_run", "true" if settings.preview else "false", "--parallel", str(settings.parallel)),
+            project.entry_point,
+        ]
+        self._process = subprocess.Popen(
+            command,
+            cwd=project.working_directory,
+            env=environment(os.environ, settings.configuration),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the engine, which ends the program in order
+        )
+        assert self._process.stdout and self._process.stderr
+        readers = [
+            _started(_pass_on, self._process.stdout, Severity.INFO, on_line),
+            _started(_pass_on, self._process.stderr, Severity.INFO_STDERR, on_line),
+        ]
+        self._waiter = _started(self._wait, readers, on_exit)
+
+    def _wait(self, readers: list[threading.Thread], on_exit: OnExit) -> None:
+        code = self._process.wait()
+        for reader in readers:
+            reader.join(GRACE_SECONDS)  # a child of the program may hold the pipe open
+        on_exit(code)
+
+    def end(self) -> None:
+        """Ends the program and its children; at once, if they do not want to."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is not None:
+                return
+            try:
+                os.killpg(self._process.pid, number)
+                self._process.wait(1)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+
+def interpreter(project: Project) -> Path:
+    """The project's Python: that of its virtual environment, else the one that runs the engine."""
+    if not project.virtualenv:
+        return Path(sys.executable)
+    path = project.root / project.virtualenv / "bin" / "python"
+    if not path.exists():
+        raise ConfigError(f"{project.file}: virtualenv {project.virtualenv!r} has no {path}; create it or remove the line")
+    return path
+
+
+def environment(base: Mapping[str, str], configuration: Configuration) -> dict[str, str]:
+    """The caller's variables without those that would tie the program to another engine, and the configuration."""
+    kept = {
+        key: value
+        for key, value in base.items()
+        # Without compiled files the imports of a provider SDK take seconds.
+        if not key.startswith("PULUMI_") and key != "PYTHONDONTWRITEBYTECODE"
+    }
+    kept["PULUMI_CONFIG"] = json.dumps(dict(configuration.values))
+    kept["PULUMI_CONFIG_SECRET_KEYS"] = json.dumps(sorted(configuration.secret_keys))
+    return kept
+
+
+def _started(target: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def _pass_on(pipe: IO[bytes], severity: Severity, on_line: OnLine) -> None:
+    with pipe:
+        while line := pipe.readline(_MOST_OUTPUT_BYTES):
+            text = line.decode(errors="replace").rstrip("\r\n")
+            if text.strip():
+                on_line(severity, text)

@@ -1,0 +1,441 @@
+"""The public face of the engine: a stack that can be previewed, deployed, refreshed, destroyed and looked into."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from falaj.engine import state_edits
+from falaj.engine.backend import FileBackend, StackName
+from falaj.engine.checkpoint import Checkpoint, StateFile, parse
+from falaj.engine.codec import to_wire
+from falaj.engine.errors import ConfigError, DeploymentError, StateError, UnsupportedError
+from falaj.engine.events import EventSink, Summary
+from falaj.engine.integrity import problems
+from falaj.engine.options import Interrupt, Options
+from falaj.engine.project import Configuration, Project, configuration, load_project
+from falaj.engine.properties import unwrap_secrets
+from falaj.engine.provider import ProviderHost
+from falaj.engine.resource_state import ResourceState
+from falaj.engine.secrets import (
+    Crypter,
+    NoSecrets,
+    PassphraseCrypter,
+    new_state,
+    provider_object,
+    provider_state,
+    required,
+)
+from falaj.engine.stack_settings import StackSettings
+from falaj.engine.urn import STACK_TYPE
+from falaj.engine.values import Properties, ResourceReference, Secret, Value
+
+if TYPE_CHECKING:
+    from falaj.engine.deployment import Task
+
+MASK = "[secret]"
+_KINDS = {"up": "update", "preview": "update", "refresh": "refresh", "destroy": "destroy", "import": "import"}
+_HISTORY_KINDS = {"update": "update", "refresh": "refresh", "destroy": "destroy", "import": "resource-import"}
+
+
+class Stack:
+    """A stack of a project.  Open it with ``Stack.open``; one object may run many deployments, one at a time.
+
+    Every method may raise ConfigError, PassphraseError and StateError for settings or a state that are unusable, and
+    those that write LockError while another deployment holds the stack; all of them before anything is touched.
+    """
+
+    def __init__(
+        self, project: Project, name: str, backend: FileBackend, host: ProviderHost, passphrase: str | None
+    ) -> None:
+        self.project, self.name = project, name
+        self._backend, self._host, self._passphrase = backend, host, passphrase
+        self._id = StackName(project.name, name)
+        self._settings = StackSettings(project, name)
+        self._start_key_derivation()
+
+    @classmethod
+    def open(
+        cls, project_dir: Path, name: str, *, state_dir: Path, host: ProviderHost, passphrase: str | None
+    ) -> Stack:
+        """A stack that need not exist yet: the first deployment makes it.
+
+        ``state_dir`` is the directory of a file backend, ``passphrase`` None where the stack has no secrets.
+        """
+        return cls(load_project(project_dir), name, FileBackend(state_dir), host, passphrase)
+
+    # -- deployments ------------------------------------------------------------------------------------------------
+
+    def preview(self, options: Options, sink: EventSink, *, interrupt: Interrupt | None = None) -> Summary:
+        """What ``up`` would do.  Nothing is written and no lock is taken.  Raises DeploymentError as ``up`` does."""
+        return self._deploy("preview", options, sink, interrupt)
+
+    def up(self, options: Options, sink: EventSink, *, interrupt: Interrupt | None = None) -> Summary:
+        """Makes the stack what the program says.  Raises DeploymentError after the Summary event when it failed."""
+        return self._deploy("up", options, sink, interrupt)
+
+    def refresh(self, options: Options, sink: EventSink, *, interrupt: Interrupt | None = None) -> Summary:
+        """Takes over what the providers find outside.  Raises DeploymentError as ``up`` does."""
+        if options.run_program:
+            raise UnsupportedError("refresh --run-program is something only the official CLI can do")
+        return self._deploy("refresh", options, sink, interrupt)
+
+    def destroy(self, options: Options, sink: EventSink, *, interrupt: Interrupt | None = None) -> Summary:
+        """Deletes all resources; the stack itself stays.  Raises DeploymentError as ``up`` does."""
+        return self._deploy("destroy", options, sink, interrupt)
+
+    def import_resource(
+        self,
+        type: str,
+        name: str,
+        id: str,
+        *,
+        protect: bool = True,
+        parent: str = "",
+        provider: str = "",
+        sink: EventSink = lambda event: None,
+        interrupt: Interrupt | None = None,
+    ) -> Summary:
+        """Takes a resource that exists outside into the state, without running the program.
+
+        ``parent`` and ``provider`` are URNs of resources of the stack; by default the Stack and the default provider.
+        """
+        from falaj.engine.imports import ImportRequest
+
+        request = ImportRequest(type, name, id, protect, parent, provider)
+        return self._deploy("import", Options(parallel=1), sink, interrupt, request)
+
+    def _deploy(
+        self, command: str, options: Options, sink: EventSink, interrupt: Interrupt | None, request: Any = None
+    ) -> Summary:
+        _check(options)
+        kind = _KINDS[command]
+        if command == "preview" or options.preview_only:
+            return self._run(kind, True, options, sink, interrupt or Interrupt(), self._load(), request)
+        self._create_if_missing()
+        with self._backend.lock(self._id):
+            checkpoint = self._load()
+            started = time.time()
+            summary: list[Summary] = []
+
+            def watch(event: Any) -> None:
+                if isinstance(event, Summary):
+                    summary.append(event)
+                sink(event)
+
+            result = "failed"
+            try:
+                answer = self._run(kind, False, options, watch, interrupt or Interrupt(), checkpoint, request)
+                result = "succeeded"
+                return answer
+            except DeploymentError:
+                if summary:
+                    result = summary[0].result
+                raise
+            finally:
+                self._record(kind, options, started, result, summary[0] if summary else None)
+
+    def _run(
+        self,
+        kind: str,
+        preview: bool,
+        options: Options,
+        sink: EventSink,
+        interrupt: Interrupt,
+        checkpoint: Checkpoint,
+        request: Any,
+    ) -> Summary:
+        from falaj.engine.deployment import Task
+        from falaj.engine.hooks import deletion_hooks
+        from falaj.engine.program import ProgramSettings
+
+        found = problems(checkpoint)
+        if found:
+            raise StateError(f"the state of {self._id} breaks its own rules: {found[0]} ({len(found)} in all)")
+        needs_config = kind in ("update", "import") or options.run_program
+        configured = self._configuration() if needs_config else Configuration({})
+        if kind == "destroy" and not options.run_program:
+            self._refuse_hooks(deletion_hooks(checkpoint.resources), sink)
+        settings = ProgramSettings(self.project, self.name, configured, preview, options.parallel)
+        config = {key: Secret(text) if key in configured.secret_keys else text for key, text in configured.values.items()}
+        task = Task(kind, preview, options, settings, config, request)
+        return _in_loop(lambda: self._deployment(task, checkpoint, sink, interrupt))
+
+    async def _deployment(
+        self, task: Task, checkpoint: Checkpoint, sink: EventSink, interrupt: Interrupt
+    ) -> Summary:
+        from falaj.engine.deployment import Deployment
+
+        crypter = self._crypter(checkpoint.secrets_provider)
+        loop = asyncio.get_running_loop()
+        before = None if task.preview else self._backend.read(self._id)
+        time_before = checkpoint.time
+        written = False
+
+        async def save(state: Checkpoint, last: bool) -> None:
+            nonlocal written
+            data = state.encode(crypter)
+            if not written and state.encode(crypter, time=time_before) == before:
+                return  # nothing but the time would change
+            written = True
+            await loop.run_in_executor(writer, lambda: self._backend.save(self._id, data, durable=last))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="falaj-state") as writer:
+            deployment = Deployment(task, checkpoint, save, self._host, self._outputs_of_other, sink)
+            return await deployment.carry_out(interrupt)
+
+    def _refuse_hooks(self, found: list[Any], sink: EventSink) -> None:
+        from falaj.engine.events import Diagnostic, Severity
+
+        for state, names in found:
+            sink(
+                Diagnostic(
+                    Severity.ERROR,
+                    "Resource has delete hooks registered, but the program is not running. Hooks: " + ", ".join(names),
+                    state.urn,
+                )
+            )
+        if found:
+            raise DeploymentError("You must run with the `--run-program` flag to use delete hooks during destroy.")
+
+    def _record(self, kind: str, options: Options, started: float, result: str, summary: Summary | None) -> None:
+        entry = {
+            "kind": _HISTORY_KINDS[kind],
+            "startTime": int(started),
+            "message": options.message,
+            "environment": {},
+            "config": {key: {"secure": False, "value": ""} for key in ()},
+            "version": 0,
+            "result": result,
+            "endTime": int(time.time()),
+            "resourceChanges": {str(op): n for op, n in summary.changes.items()} or None if summary else None,
+        }
+        self._backend.record(self._id, entry, self._backend.read(self._id))
+
+    # -- looking into it --------------------------------------------------------------------------------------------
+
+    def has_resources(self) -> bool:
+        return self._backend.exists(self._id) and bool(self._file().latest.get("resources"))
+
+    def outputs(self, show_secrets: bool = False) -> dict[str, Any]:
+        """The stack outputs as plain JSON values; secrets are masked unless asked for."""
+        root = next((state for state in self._load().resources if state.type == STACK_TYPE), None)
+        if root is None:
+            return {}
+        return {key: _shown(value, show_secrets) for key, value in root.outputs.items()}
+
+    def export_state(self) -> dict[str, Any]:
+        """The state as ``pulumi stack export`` prints it; secrets stay encrypted."""
+        checkpoint = self._load()
+        crypter = self._crypter(checkpoint.secrets_provider)
+        return dict(json.loads(checkpoint.encode_deployment(crypter, time=checkpoint.time)))
+
+    def import_state(self, deployment: Mapping[str, Any]) -> None:
+        """Replaces the state by an exported one.  Raises StateError when that one is not sound."""
+        self._create_if_missing()
+        with self._backend.lock(self._id):
+            name = f"organization/{self._id.project}/{self._id.stack}"
+            latest = deployment.get("deployment")
+            if not isinstance(latest, Mapping):
+                raise StateError("the imported state has no `deployment` object: export one with `stack export`")
+            envelope = {key: value for key, value in deployment.items() if key != "deployment"}
+            envelope["checkpoint"] = {"stack": name, "latest": latest}
+            file = parse(json.dumps(envelope).encode(), "the imported state")
+            checkpoint = file.checkpoint(self._crypter(file.secrets_provider))
+            self._save(checkpoint)
+
+    def resources(self) -> list[ResourceState]:
+        """All resources of the state, dependencies first."""
+        return self._load().resources
+
+    # -- changes of the state -----------------------------------------------------------------------------------------
+
+    def cancel(self) -> int:
+        """Breaks the locks of the stack, whoever holds them; answers how many there were."""
+        return self._backend.cancel(self._id)
+
+    def unprotect(self, urns: Iterable[str] | None) -> None:
+        """Takes the protection off the resources, or off all (None).  Raises StateError for an unknown URN."""
+        self._edit(lambda checkpoint: state_edits.unprotect(checkpoint, urns))
+
+    def taint(self, urns: Iterable[str]) -> None:
+        """Marks resources for replacement by the next ``up``.  Raises StateError for an unknown URN."""
+        self._edit(lambda checkpoint: state_edits.taint(checkpoint, urns))
+
+    def _edit(self, change: Any) -> None:
+        with self._backend.lock(self._id):
+            checkpoint = self._load()
+            change(checkpoint)
+            self._save(checkpoint)
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    def config_value(self, key: str) -> str | None:
+        """The plain text of a configuration value, with the project's defaults; None when it is not set."""
+        return self._configuration(check=False).values.get(self.project.key(key))
+
+    def config_values(self, show_secrets: bool = False) -> dict[str, str]:
+        """All configuration by full key."""
+        configured = self._configuration(check=False)
+        return {
+            key: MASK if key in configured.secret_keys and not show_secrets else text
+            for key, text in configured.values.items()
+        }
+
+    def set_config(self, key: str, value: str, *, secret: bool = False) -> None:
+        """Writes a value to ``Pulumi.<stack>.yaml``; a secret one is encrypted."""
+        if not secret:
+            self._settings.set(key, value)
+            return
+        self._create_if_missing()
+        crypter = self._config_crypter()
+        self._settings.set(key, {"secure": crypter.encrypt(value)})
+
+    def remove_config(self, key: str) -> bool:
+        """Whether the key was there."""
+        return self._settings.remove(key)
+
+    def _configuration(self, check: bool = True) -> Configuration:
+        self._settings = StackSettings(self.project, self.name)
+        crypter = self._config_crypter()
+        if check:
+            return configuration(self.project, self.name, self._settings.config, crypter.decrypt)
+        try:
+            return configuration(self.project, self.name, self._settings.config, crypter.decrypt)
+        except ConfigError:
+            # Some other key is missing or of a wrong type: that is for the deployment to say.
+            return Configuration(
+                {key: value for key, value in self._settings.config.items() if isinstance(value, str)}, frozenset()
+            )
+
+    # -- secrets and the file -------------------------------------------------------------------------------------------
+
+    def _start_key_derivation(self) -> None:
+        """It takes a quarter of a second in another thread; meanwhile other things can be done."""
+        if self._passphrase is not None and self._settings.encryption_salt:
+            PassphraseCrypter(self._passphrase, self._settings.encryption_salt)
+
+    def _crypter(self, provider: Mapping[str, Any] | None) -> Crypter:
+        state = provider_state(provider)
+        if state is None:
+            return NoSecrets()
+        return PassphraseCrypter(required(self._passphrase, self.name), state)
+
+    def _config_crypter(self) -> Crypter:
+        salt = self._settings.encryption_salt
+        if salt is None or self._passphrase is None:
+            return NoSecrets()
+        return PassphraseCrypter(self._passphrase, salt)
+
+    def _file(self) -> StateFile:
+        return parse(self._backend.read(self._id), str(self._backend.file(self._id)))
+
+    def _load(self) -> Checkpoint:
+        """The state; an empty one where the stack does not exist yet."""
+        if not self._backend.exists(self._id):
+            return self._empty()
+        file = self._file()
+        return file.checkpoint(self._crypter(file.secrets_provider))
+
+    def _empty(self) -> Checkpoint:
+        provider = None
+        if self._passphrase is not None:
+            provider = provider_object(self._settings.encryption_salt or new_state(self._passphrase))
+        return Checkpoint(self.name, self.project.name, secrets_provider=provider)
+
+    def _create_if_missing(self) -> None:
+        """What ``pulumi stack init`` does: an empty state, and its salt in the settings."""
+        if self._backend.exists(self._id):
+            return
+        checkpoint = self._empty()
+        state = provider_state(checkpoint.secrets_provider)
+        if state is not None and self._settings.encryption_salt is None:
+            self._settings.set_encryption_salt(state)
+        self._backend.create(self._id, checkpoint.encode(self._crypter(checkpoint.secrets_provider)))
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        """Raises StateError for a state that breaks its rules."""
+        found = problems(checkpoint)
+        if found:
+            raise StateError(f"the state would break its own rules: {found[0]} ({len(found)} in all)")
+        self._backend.save(self._id, checkpoint.encode(self._crypter(checkpoint.secrets_provider)))
+
+    def _outputs_of_other(self, name: str) -> Properties | None:
+        """What a StackReference sees: the outputs of a stack of this backend.  None when there is none."""
+        *project, stack = name.split("/")
+        other = StackName(project[-1] if project else self.project.name, stack)
+        try:
+            if not self._backend.exists(other):
+                return None
+        except ConfigError:
+            return None
+        file = parse(self._backend.read(other), str(self._backend.file(other)))
+        for state in file.checkpoint(self._crypter(file.secrets_provider)).resources:
+            if state.type == STACK_TYPE:
+                return state.outputs
+        return {}
+
+
+def _check(options: Options) -> None:
+    """Raises ConfigError for options that contradict each other."""
+    if options.parallel < 1:
+        raise ConfigError(f"parallel is {options.parallel}; at least 1 is required")
+    if (options.targets or options.target_replace) and options.excludes:
+        raise ConfigError("targets and excludes cannot be given together: choose one of them")
+
+
+def _shown(value: Value, show_secrets: bool) -> Any:
+    if isinstance(value, Secret) and not show_secrets:
+        return MASK
+    if isinstance(value, Secret):
+        return _shown(value.value, show_secrets)
+    if isinstance(value, Mapping):
+        return {key: _shown(item, show_secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item, show_secrets) for item in value]
+    if isinstance(value, ResourceReference):
+        return to_wire(value)
+    return to_wire(unwrap_secrets(value), keep_secrets=False)
+
+
+def _in_loop(work: Any) -> Summary:
+    """Runs a deployment in an event loop of its own, in the caller's thread and without touching signal handlers."""
+    loop = asyncio.new_event_loop()
+    # Where the caller's own loop is running, as in a notebook, this one needs another thread.
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        try:
+            return _completed(loop, work)
+        finally:
+            loop.close()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(_completed, loop, work).result()
+        finally:
+            loop.close()
+
+
+def _completed(loop: asyncio.AbstractEventLoop, work: Any) -> Summary:
+    try:
+        return loop.run_until_complete(work())
+    finally:
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def passphrase_from_environment() -> str | None:
+    """PULUMI_CONFIG_PASSPHRASE or the file that PULUMI_CONFIG_PASSPHRASE_FILE names."""
+    from falaj.engine.secrets import passphrase_from
+
+    return passphrase_from(os.environ)
