@@ -59,7 +59,7 @@ class Trail(Handler):
             **observed(trail, _TRAIL),
             "arn": trail["TrailARN"],
             "name": trail["Name"],
-            "homeRegion": trail["HomeRegion"],
+            "homeRegion": trail.get("HomeRegion", aws.region),
             "snsTopicArn": trail.get("SnsTopicARN", ""),
             "enableLogFileValidation": trail["LogFileValidationEnabled"],
             "enableLogging": cloudtrail.get_trail_status(Name=id)["IsLogging"],
@@ -87,7 +87,8 @@ class Trail(Handler):
         return {}
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
-        aws.client("cloudtrail").delete_trail(Name=id)
+        name = id.rsplit("/", 1)[-1]  # moto overlooks a deletion that gives the ARN
+        aws.client("cloudtrail").delete_trail(Name=name)
 
 
 def _set_selectors(aws: Aws, trail: str, inputs: Properties, names: frozenset[str]) -> None:

@@ -27,14 +27,14 @@ class Stream(Handler):
         parameters: dict[str, Any] = {"StreamName": inputs["name"], "StreamModeDetails": {"StreamMode": mode}}
         if mode == _PROVISIONED:
             parameters["ShardCount"] = inputs.get("shardCount") or 1
-        if inputs.get("tagsAll"):
-            parameters["Tags"] = inputs["tagsAll"]
         kinesis.create_stream(**parameters)
         arn = kinesis.describe_stream_summary(StreamName=inputs["name"])["StreamDescriptionSummary"]["StreamARN"]
         return arn, {"arn": arn}
 
     def configure(self, aws: Aws, id: str, inputs: Properties) -> None:
         kinesis, name = aws.client("kinesis"), inputs["name"]
+        if inputs.get("tagsAll"):  # CreateStream takes tags as well, but moto drops those
+            kinesis.add_tags_to_stream(StreamName=name, Tags=inputs["tagsAll"])
         if inputs["retentionPeriod"] != _DEFAULT_RETENTION_HOURS:
             kinesis.increase_stream_retention_period(StreamName=name, RetentionPeriodHours=inputs["retentionPeriod"])
         if inputs["encryptionType"] == "KMS":

