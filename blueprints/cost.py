@@ -113,7 +113,7 @@ class Cost:
 
     @property
     def measured_share(self) -> float:
-        """Share of the expected total whose price was read for this region (or is the same in every region)."""
+        """Share of the expected total whose price was read for this region."""
         read = sum(item.expected_usd for item in self.items if item.figure.kind is Kind.MEASURED)
         return read / self.expected_usd if self.expected_usd else 0.0
 

@@ -14,6 +14,7 @@ from blueprints import overrides as override_rules
 from blueprints.errors import (
     BlueprintFileError,
     InvalidBlueprintError,
+    OverrideError,
     Problem,
     ProblemKind,
     UnknownBlueprintError,
@@ -69,8 +70,12 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Blueprint:
 def parse(data: Mapping[str, Any], *, origin: str, changes: Mapping[str, Any] | None = None) -> Blueprint:
     """Validate ``data``; ``origin`` and ``changes`` say in messages who gave a value.  Raises InvalidBlueprintError."""
     try:
+        text = json.dumps(data, default=str)
+    except (RecursionError, ValueError) as error:
+        raise OverrideError("override: nested too deep, or inside itself; no key of a blueprint is") from error
+    try:
         # JSON's strict mode is the one that takes lists for tuples and text for enums, yet no "3" or true for a number.
-        return Blueprint.model_validate_json(json.dumps(data, default=str), strict=True)
+        return Blueprint.model_validate_json(text, strict=True)
     except ValidationError as error:
         problems = [_problem(item, data, origin, changes or {}) for item in error.errors(include_url=False)]
         # A list whose only entry is wrong is reported as too short as well; the entry's own line says it better.
@@ -199,7 +204,7 @@ def _nearest_entry(loc: Sequence[str | int], data: Mapping[str, Any]) -> str:
     entries = data.get(str(loc[0]))
     if not isinstance(entries, list):
         return ""
-    present = [str(entry.get("name")) for entry in entries if isinstance(entry, Mapping)]
+    present = [str(entry.get("name", "")) if isinstance(entry, Mapping) else "" for entry in entries]
     return suggestion(present[loc[1]], [name for i, name in enumerate(present) if i != loc[1]])
 
 

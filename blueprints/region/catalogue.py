@@ -27,9 +27,9 @@ class Kind(enum.StrEnum):
     """How far a figure can be trusted."""
 
     MEASURED = "measured"
-    """Read for this region, or a list price that is the same in every region."""
+    """Read for this region."""
     ESTIMATE = "estimate"
-    """Another region's or size's figure times a ratio that was measured."""
+    """Another region's or size's figure times a ratio that was measured, or a price said to be the same everywhere."""
     ASSUMED = "assumed"
     """No source in this region; stated so that a total can be formed."""
 

@@ -21,6 +21,9 @@ from blueprints.schema import Blueprint, NodePool
 _MIN_WIDTH, _MAX_WIDTH = 80, 120
 _KIND_STYLE = {"measured": "green", "estimate": "yellow", "assumed": "red"}
 _ABSENT = "-"
+_PROSE = ("name", "title", "description")
+"""Keys that say nothing when two blueprints are compared."""
+_PARTS_SHOWN = 3
 
 
 def _console() -> Console:
@@ -207,21 +210,30 @@ def print_differences(first: str, second: str, changes: Sequence[tuple[str, Any,
     if not changes:
         console.print(f"{first} and {second} do not differ")
         return
-    table = _table("key", first, second, fold=("key", first, second))
+    table = _table("key", first, second, fold=(first, second))
+    table.columns[0].no_wrap = True
+    section = ""
     for key, before, after in changes:
-        table.add_row(key, _value(before), _value(after))
+        head, _, rest = key.partition(".")
+        if head in _PROSE:
+            continue
+        if rest and head != section:
+            table.add_row(Text(head, style="bold"), "", "")
+        section = head
+        table.add_row(f"  {rest}" if rest else Text(head, style="bold"), _value(before), _value(after))
     console.print(table)
     console.print(f"cost a month: {first} USD {costs[0]:,.0f}, {second} USD {costs[1]:,.0f}")
 
 
 def _value(value: Any) -> str:
-    if value is None or value == [] or value == {}:
+    if value is None or value in ([], {}, ""):
         return _ABSENT
     if isinstance(value, dict):
-        return f"({', '.join(f'{key}={_value(item)}' for key, item in value.items() if item not in ([], {}, ''))})"
+        # A part that only one side has: enough of it to be recognised.
+        return ", ".join(_value(item) for item in list(value.values())[:_PARTS_SHOWN])
     if isinstance(value, list):
         return ", ".join(_value(item) for item in value)
-    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    return f"{value:,.10g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 # -- cost ------------------------------------------------------------------
@@ -299,7 +311,7 @@ def _print_totals(console: Console, bill: Cost) -> None:
     style = "green" if bill.within_budget else "red"
     console.print(Text(bill.verdict(), style=style))
     console.print(
-        f"{bill.measured_share:.0%} of the expected total is priced for this region; the rest is estimated or assumed"
+        f"{bill.measured_share:.0%} of the expected total at prices read for this region; the rest is estimated or assumed"
     )
 
 
