@@ -10,7 +10,7 @@ says a type computes; a test can add answers of its own.
 
     recording = record(lambda: Storage("storage", ...))
     recording.types()["aws:s3/bucket:Bucket"]            how many of each type
-    recording.of("aws:s3/bucket:Bucket")                 all of a type, in order of registration
+    recording.of("aws:s3/bucket:Bucket")                 all of a type
     recording.named("storage-lake", "aws:s3/bucket:Bucket").inputs["objectLockEnabled"]
     attempt(program).error, attempt(program).resources   what was registered before it failed
 """
@@ -94,7 +94,10 @@ class Registered:
 
 @dataclass
 class Recording:
-    """Everything one run of a program registered, in order, without the stack itself."""
+    """Everything one run of a program registered, without the stack itself.
+
+    A resource comes after its parent and what it depends on; apart from that the order means nothing.
+    """
 
     resources: list[Registered] = field(default_factory=list)
     component_outputs: dict[str, Properties] = field(default_factory=dict)
@@ -110,7 +113,7 @@ class Recording:
         return Counter(resource.type for resource in self.resources)
 
     def of(self, type_token: str) -> list[Registered]:
-        """Return the resources of a type, in order of registration."""
+        """Return the resources of a type."""
         return [resource for resource in self.resources if resource.type == type_token]
 
     def one(self, type_token: str) -> Registered:
@@ -169,7 +172,8 @@ def attempt(
 def _run(program: Callable[[], object], monitor: _Monitor, config: Mapping[str, str]) -> None:
     pulumi_config.set_all_config(dict(config), [])
     loop = asyncio.new_event_loop()
-    # One worker: registrations arrive in an order that depends on the program only.
+    # One worker keeps what depends on another behind it; independent resources still arrive in any order, because the
+    # SDK waits for sets of tasks.
     loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
     asyncio.set_event_loop(loop)
     pulumi_settings.configure(
@@ -258,9 +262,10 @@ class _Monitor:
             secret_inputs=secret_inputs,
             protect=request.protect,
             provider=request.provider,
-            dependencies=tuple(request.dependencies),
+            dependencies=tuple(sorted(request.dependencies)),
             property_dependencies={
-                name: tuple(dependencies.urns) for name, dependencies in sorted(request.propertyDependencies.items())
+                name: tuple(sorted(dependencies.urns))
+                for name, dependencies in sorted(request.propertyDependencies.items())
             },
             ignore_changes=tuple(request.ignoreChanges),
             replace_on_changes=tuple(request.replaceOnChanges),
