@@ -17,6 +17,7 @@ from components.base import ComponentSpecError, PlatformComponent
 from components.iam_documents import allow, identity_document, service_trust_document
 from components.log_retention import log_retention_days
 from components.naming import Environment
+from components.versions import addon_versions
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 """Every control plane log that EKS offers (EKS user guide, control plane logs)."""
@@ -35,8 +36,8 @@ class Cluster(PlatformComponent):
     Children: role with managed and inline policy, log group, security groups of the control plane and of nodes with
     their rules, the cluster, and an access entry with its policy association per administrator role.
 
-    ``key_arn`` encrypts Kubernetes secrets and logs.  Raises ComponentSpecError for fewer than two subnets, a public
-    endpoint open to everybody, or an administrator that is not an IAM role.
+    ``key_arn`` encrypts Kubernetes secrets and logs.  Raises ComponentSpecError for fewer than two subnets or two
+    administrators of one role name, UnsupportedVersionError for a Kubernetes version without pinned add-ons.
     """
 
     cluster_name: str
@@ -63,7 +64,7 @@ class Cluster(PlatformComponent):
         boundary_arn: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        _check(spec, subnet_count=len(subnet_ids))
+        check_cluster(spec, subnet_count=len(subnet_ids))
         super().__init__("falaj:compute:Cluster", name, opts)
         self.cluster_name = environment.physical_name("cluster", limit=100)
 
@@ -224,7 +225,7 @@ class Cluster(PlatformComponent):
         )
 
     def _admin(self, name: str, role_arn: str) -> None:
-        label = role_arn.rsplit("/", 1)[-1].lower()
+        label = _admin_label(role_arn)
         entry = eks.AccessEntry(
             f"{name}-admin-{label}",
             cluster_name=self.resource.name,
@@ -263,28 +264,21 @@ def _issuer(identities: Sequence[eks.outputs.ClusterIdentity] | None) -> str:
     return ""
 
 
-def _check(spec: schema.Cluster, *, subnet_count: int) -> None:
+def check_cluster(spec: schema.Cluster, *, subnet_count: int) -> None:
+    """Raise ComponentSpecError or UnsupportedVersionError for what ``Cluster`` and its add-ons could not build."""
+    addon_versions(spec.kubernetes_version)
     if subnet_count < 2:
         raise ComponentSpecError(
-            "cluster.subnets",
-            f"{subnet_count} given; EKS needs private subnets in at least two zones that are not lost",
+            "cluster.subnets", f"{subnet_count} given; EKS needs subnets in at least two zones that are not lost"
         )
-    for cidr in spec.endpoint.public_cidrs:
-        if cidr.prefixlen < 8:
+    labels = [_admin_label(role_arn) for role_arn in set(spec.admin_role_arns)]
+    for label in labels:
+        if labels.count(label) > 1:
             raise ComponentSpecError(
-                "cluster.endpoint.public_cidrs",
-                f"{cidr} opens the Kubernetes API to most of the internet; list office or VPN blocks of /8 or longer",
+                "cluster.admin_role_arns", f'two roles are named "{label}"; give administrators roles of distinct names'
             )
-    labels: set[str] = set()
-    for role_arn in spec.admin_role_arns:
-        if ":role/" not in role_arn or not role_arn.startswith("arn:aws:iam::"):
-            raise ComponentSpecError(
-                "cluster.admin_role_arns",
-                f'"{role_arn}" is not an IAM role; give arn:aws:iam::<account>:role/<name>, never a user',
-            )
-        label = role_arn.rsplit("/", 1)[-1].lower()
-        if label in labels and spec.admin_role_arns.count(role_arn) == 1:
-            raise ComponentSpecError(
-                "cluster.admin_role_arns", f'two roles are named "{label}"; one access entry per role name'
-            )
-        labels.add(label)
+
+
+def _admin_label(role_arn: str) -> str:
+    """Return the part of a role's ARN that names its access entry in the resource tree."""
+    return role_arn.rsplit("/", 1)[-1].lower()

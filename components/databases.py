@@ -49,8 +49,8 @@ class Postgres(PlatformComponent):
 
     Children: subnet group, security group with its rule, log group, parameter group, then either an instance or a
     cluster with its instances.  ``subnet_ids`` are private subnets in zones that are not lost.  ``protect`` refuses
-    deletion in Pulumi and in RDS, and keeps a final snapshot.  Raises ComponentSpecError for fewer than two subnets, an
-    RDS instance count above 2, or UnsupportedVersionError for a version without a parameter family.
+    deletion in Pulumi and in RDS, and keeps a final snapshot.  Raises ComponentSpecError for fewer than two subnets,
+    UnsupportedVersionError for a version without a parameter family.
     """
 
     endpoint: pulumi.Output[str]
@@ -77,16 +77,8 @@ class Postgres(PlatformComponent):
         protect: bool = True,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        check_postgres(spec, zone_count=len(subnet_ids))
         family = postgres_parameter_family(spec.engine, spec.version)
-        if len(subnet_ids) < 2:
-            raise ComponentSpecError(
-                "postgres.subnets", f"{len(subnet_ids)} given; RDS needs private subnets in at least two usable zones"
-            )
-        if spec.engine == "rds" and spec.instances > 2:
-            raise ComponentSpecError(
-                "postgres.instances",
-                f'{spec.instances} with engine "rds", which takes 1 (one zone) or 2 (Multi-AZ); use engine "aurora"',
-            )
         super().__init__("falaj:data:Postgres", name, opts, protect=protect)
         self._environment = environment
         self._spec = spec
@@ -243,6 +235,15 @@ class Postgres(PlatformComponent):
         self.port = cluster.port
         self.resource_id = cluster.cluster_resource_id
         self.master_secret_arn = cluster.master_user_secrets.apply(_secret_arn)
+
+
+def check_postgres(spec: schema.Postgres, *, zone_count: int) -> None:
+    """Raise ComponentSpecError or UnsupportedVersionError for a database that ``Postgres`` could not build."""
+    postgres_parameter_family(spec.engine, spec.version)
+    if zone_count < 2:
+        raise ComponentSpecError(
+            "postgres.subnets", f"{zone_count} given; RDS needs private subnets in at least two usable zones"
+        )
 
 
 def _secret_arn(secrets: Sequence[rds.outputs.InstanceMasterUserSecret] | None) -> str:

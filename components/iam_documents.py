@@ -40,7 +40,6 @@ UNRESTRICTABLE_ACTIONS = (
     "s3:ListAllMyBuckets",
     "sts:GetCallerIdentity",
     "tag:GetResources",
-    "tag:GetResources",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )

@@ -89,8 +89,8 @@ class NodePools(PlatformComponent):
     """The managed node groups of a cluster.
 
     Children: the node role with its policies, then per pool a launch template and a node group.  ``subnet_ids`` maps
-    the zone ids in use to private subnets.  Raises ComponentSpecError for a cluster without a system pool, a system
-    pool on spot, counts out of order, or a pool placed in no zone or in one without a subnet.
+    the zone ids in use to private subnets.  Raises ComponentSpecError for a pool placed in no zone or in one without a
+    subnet.
     """
 
     node_role_arn: pulumi.Output[str]
@@ -113,7 +113,7 @@ class NodePools(PlatformComponent):
         depends_on: Sequence[pulumi.Resource] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        _check(pools, subnet_ids)
+        check_pools(pools, tuple(subnet_ids))
         super().__init__("falaj:compute:NodePools", name, opts)
         self._environment = environment
         role, policies = self._role(name, boundary_arn, pull_through_prefixes)
@@ -245,29 +245,14 @@ def _pull_through_document(environment: Environment, prefixes: Sequence[str]) ->
     )
 
 
-def _check(pools: Sequence[PlacedPool], subnet_ids: Mapping[str, pulumi.Input[str]]) -> None:
-    if not any(pool.spec.purpose == "system" for pool in pools):
-        raise ComponentSpecError("node_pools", 'no pool has purpose "system"; the platform\'s own pods need one')
-    seen: set[str] = set()
+def check_pools(pools: Sequence[PlacedPool], zones: Sequence[str]) -> None:
+    """Raise ComponentSpecError for pools that ``NodePools`` could not build; ``zones`` are those with a subnet."""
     for pool in pools:
-        where = f'node_pools["{pool.spec.name}"]'
-        if pool.spec.name in seen:
-            raise ComponentSpecError(where, "named twice; give each pool its own name")
-        seen.add(pool.spec.name)
-        if pool.spec.purpose == "system" and pool.spec.capacity == "spot":
-            raise ComponentSpecError(
-                where, "the system pool is on spot; use on_demand, DNS cannot vanish in two minutes"
-            )
-        if not pool.spec.min_nodes <= pool.spec.desired_nodes <= pool.spec.max_nodes:
-            raise ComponentSpecError(
-                where,
-                f"min_nodes={pool.spec.min_nodes}, desired_nodes={pool.spec.desired_nodes}, "
-                f"max_nodes={pool.spec.max_nodes}; they must not fall in that order",
-            )
+        where = f"node_pools.{pool.spec.name}"
         if not pool.zone_ids:
-            raise ComponentSpecError(where, "is placed in no zone; choose instance types that a usable zone offers")
-        homeless = [zone_id for zone_id in pool.zone_ids if zone_id not in subnet_ids]
+            raise ComponentSpecError(where, "placed in no zone; choose instance types that a usable zone offers")
+        homeless = [zone_id for zone_id in pool.zone_ids if zone_id not in zones]
         if homeless:
             raise ComponentSpecError(
-                where, f"is placed in {', '.join(homeless)}, which has no subnet; zones in use: {', '.join(subnet_ids)}"
+                where, f"placed in {', '.join(homeless)}, which has no subnet; zones in use: {', '.join(zones)}"
             )

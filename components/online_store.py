@@ -33,7 +33,7 @@ class OnlineStore(PlatformComponent):
     Children, dynamodb: the table.  valkey: subnet group, security group with its rule, parameter group, three RBAC
     users (a locked default, a reader, a writer), user group, log group, replication group.  ``protect`` refuses
     deletion.
-    Raises ComponentSpecError for a Valkey store without a node type, or with replicas that no second zone could hold.
+    Raises ComponentSpecError for replicas that no second zone could hold.
     """
 
     engine: str
@@ -62,8 +62,7 @@ class OnlineStore(PlatformComponent):
         protect: bool = True,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        if spec.engine == "valkey":
-            _check_valkey(spec, subnet_count=len(subnet_ids))
+        check_online_store(spec, zone_count=len(subnet_ids))
         super().__init__("falaj:data:OnlineStore", name, opts, protect=protect)
         self._environment = environment
         self._tags = environment.data_tags(domain, backup=spec.engine == "dynamodb")
@@ -214,10 +213,9 @@ class OnlineStore(PlatformComponent):
         )
 
 
-def _check_valkey(spec: schema.OnlineStore, *, subnet_count: int) -> None:
-    if not spec.node_type:
-        raise ComponentSpecError("online_store.node_type", 'missing; give a cache node type, e.g. "cache.r7g.large"')
-    if subnet_count < 2 and spec.replicas_per_shard:
+def check_online_store(spec: schema.OnlineStore, *, zone_count: int) -> None:
+    """Raise ComponentSpecError for replicas that would share a zone with their primary."""
+    if spec.engine == "valkey" and spec.replicas_per_shard and zone_count < 2:
         raise ComponentSpecError(
             "online_store.replicas_per_shard",
             f"{spec.replicas_per_shard} with one usable zone; replicas beside the primary do not survive its zone",

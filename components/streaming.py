@@ -33,8 +33,7 @@ class Streaming(PlatformComponent):
     """A Kinesis stream, or an MSK cluster spread evenly over the usable zones.
 
     Children, kinesis: the stream.  msk: security group with its rules, log group, configuration, cluster.  ``protect``
-    refuses deletion.  Raises ComponentSpecError for brokers that do not divide over the zones, or an MSK spec without
-    version, broker type or volume.
+    refuses deletion.  Raises ComponentSpecError for brokers that do not divide over the zones.
     """
 
     engine: str
@@ -62,8 +61,7 @@ class Streaming(PlatformComponent):
         protect: bool = True,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        if spec.engine == "msk":
-            _check_msk(spec, zone_count=len(subnet_ids))
+        check_streaming(spec, zone_count=len(subnet_ids))
         super().__init__("falaj:data:Streaming", name, opts, protect=protect)
         self._environment = environment
         self._tags = environment.data_tags(domain)
@@ -214,15 +212,15 @@ def broker_properties(*, zone_count: int, brokers: int, retention_hours: int) ->
     )
 
 
-def _check_msk(spec: schema.Streaming, *, zone_count: int) -> None:
-    for key in ("kafka_version", "broker_type", "broker_volume_gib"):
-        if not getattr(spec, key):
-            raise ComponentSpecError(f"streaming.{key}", 'missing; engine "msk" needs it')
+def check_streaming(spec: schema.Streaming, *, zone_count: int) -> None:
+    """Raise ComponentSpecError for brokers that MSK could not spread evenly over that many zones."""
+    if spec.engine == "kinesis":
+        return
     if zone_count not in (2, 3):
-        raise ComponentSpecError("streaming.subnets", f"{zone_count} zones given; MSK takes two or three")
-    if spec.brokers == 0 or spec.brokers % zone_count:
+        raise ComponentSpecError("streaming.brokers", f"{zone_count} usable zones; MSK takes two or three")
+    if spec.brokers % zone_count:
+        more = -(-spec.brokers // zone_count) * zone_count
         raise ComponentSpecError(
             "streaming.brokers",
-            f"{spec.brokers} over {zone_count} usable zones; give a multiple of {zone_count}, "
-            f"e.g. {max(1, -(-spec.brokers // zone_count)) * zone_count}",
+            f"{spec.brokers} over {zone_count} usable zones; give a multiple of {zone_count}, e.g. {more}",
         )

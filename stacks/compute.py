@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from blueprints import Blueprint
 from blueprints.placement import Placement
 from components.addons import Addons
 from components.cluster import Cluster
@@ -63,14 +64,7 @@ def build_compute(settings: StackSettings, account: Account, placement: Placemen
     )
     node_pools = NodePools(
         "node-pools",
-        [
-            PlacedPool(
-                spec=pool,
-                zone_ids=placement.pools[pool.name].zones,
-                architecture=cast(Literal["arm64", "x86_64"], placement.pools[pool.name].architecture),
-            )
-            for pool in blueprint.node_pools
-        ],
+        placed_pools(blueprint, placement),
         environment=environment,
         cluster_name=cluster.cluster_name,
         kubernetes_version=version,
@@ -94,3 +88,15 @@ def build_compute(settings: StackSettings, account: Account, placement: Placemen
         opts=account.options,
     )
     return Compute(cluster=cluster, node_pools=node_pools, registry=registry)
+
+
+def placed_pools(blueprint: Blueprint, placement: Placement) -> list[PlacedPool]:
+    """Return the blueprint's pools with the zones and the processor that the placement found for them."""
+    return [
+        PlacedPool(
+            spec=pool,
+            zone_ids=placement.pools[pool.name].zones,
+            architecture=cast(Literal["arm64", "x86_64"], placement.pools[pool.name].architecture),
+        )
+        for pool in blueprint.node_pools
+    ]

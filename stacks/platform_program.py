@@ -13,6 +13,7 @@ from stacks.data import build_data
 from stacks.exports import export_outputs
 from stacks.foundation import build_foundation
 from stacks.governance import build_governance
+from stacks.preflight import check_platform
 from stacks.settings import SettingsError, one_line, read_settings
 from stacks.workloads import build_workloads
 
@@ -22,6 +23,7 @@ def declare_platform() -> None:
     settings = read_settings()
     try:
         placement = place(settings.blueprint)
+        check_platform(settings.blueprint, placement)
         account = open_account(settings)
         foundation = build_foundation(settings, account, placement)
         compute = build_compute(settings, account, placement, foundation)
