@@ -25,7 +25,7 @@ def group(context: click.Context, stack_name: str, as_json: bool, show_secrets: 
         return
     from falaj.cli.embedded import open_stack
 
-    values = open_stack(find_project(), stack_name).config(show_secrets=show_secrets)
+    values = open_stack(find_project(), stack_name).config_values(show_secrets=show_secrets)
     if as_json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
         return
@@ -61,14 +61,13 @@ def get(key: str, stack_name: str) -> None:
 @click.argument("value", required=False)
 @_stack_option
 @click.option("--secret", is_flag=True, help="Encrypt the value; without VALUE it is read from standard input.")
-@click.option("--path", "is_path", is_flag=True, help="KEY is a path into an object: overrides.budget.usd_per_month.")
-def set_(key: str, value: str | None, stack_name: str, secret: bool, is_path: bool) -> None:
+def set_(key: str, value: str | None, stack_name: str, secret: bool) -> None:
     """Set one value.  Secrets are better read from standard input than given on the command line."""
     from falaj.cli.embedded import open_stack
 
     if value is None:
         value = click.prompt("value", hide_input=secret) if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
-    open_stack(find_project(), stack_name).config_set(key, value, secret=secret, path=is_path)
+    open_stack(find_project(), stack_name).set_config(key, value, secret=secret)
 
 
 @group.command("rm")
@@ -78,4 +77,5 @@ def remove(key: str, stack_name: str) -> None:
     """Remove one value."""
     from falaj.cli.embedded import open_stack
 
-    open_stack(find_project(), stack_name).config_remove(key)
+    if not open_stack(find_project(), stack_name).remove_config(key):
+        raise click.UsageError(f"stack `{stack_name}` has no configuration value `{key}`")

@@ -55,6 +55,7 @@ def deploy(
     expect_no_changes: bool,
 ) -> int:
     """Runs ``up | preview | refresh | destroy`` and returns the exit code."""
+    from falaj.cli.recovery import recover
     from falaj.local.account import EmulatedAccount
 
     stack = open_stack(paths, stack_name)
@@ -64,6 +65,8 @@ def deploy(
         # moto keeps nothing over a restart; reading first finds what vanished, as after real drift.
         options = replace(options, refresh=True)
     account.wait_ready()
+    if command != "preview" and not options.preview_only:
+        recover(stack)
     if not yes and command != "preview" and not options.preview_only:
         code = _ask(paths, command, stack, options, as_json=as_json, show_diff=show_diff)
         if code is not None:
@@ -188,12 +191,13 @@ def _monthly_cost(stack: Stack) -> Any:
 
 def _next_steps(command: str, summary: Summary) -> list[str]:
     if summary.result != "succeeded":
-        return ["falaj doctor                       what this machine has, and what is missing"]
+        return ["falaj doctor                       what is missing on this machine"]
     if command == "up":
         return [
-            'eval "$(falaj local env)"          point any AWS client at the emulated account',
-            "falaj blueprint recommend --help   size the platform for your load and budget",
-            "falaj preview -s local --diff      see what an edit of the stack's file would change",
-            "falaj destroy -s local --yes       take everything down",
+            'eval "$(falaj local env)"          point any AWS client at the account',
+            "falaj outputs keyArns              any output in full",
+            "falaj blueprint recommend --help   size it for your load and budget",
+            "falaj preview --diff               what an edit of the stack would change",
+            "falaj destroy --yes                take everything down",
         ]
     return []

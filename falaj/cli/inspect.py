@@ -114,8 +114,10 @@ def unprotect(urns: tuple[str, ...], stack_name: str, everything: bool, yes: boo
         raise click.UsageError("name URNs, or pass --all for every resource")
     if not yes:
         click.confirm(f"Unprotect {'everything' if everything else len(urns)} in `{stack_name}`?", abort=True)
-    count = open_stack(find_project(), stack_name).unprotect(None if everything else list(urns))
-    click.echo(f"{count} resource(s) unprotected; their data can now be deleted")
+    stack = open_stack(find_project(), stack_name)
+    protected = [r.urn for r in stack.resources() if r.protect and (everything or r.urn in urns)]
+    stack.unprotect(None if everything else list(urns))
+    click.echo(f"{len(protected)} resource(s) unprotected; their data can now be deleted")
 
 
 @state.command(epilog="Example:\n\n  falaj state taint URN")

@@ -80,15 +80,11 @@ def print_report(
     console = Console(highlight=False)
     rows = [row for row in progress.components() if row.operations or row.failed]
     if rows and command in ("up", "preview"):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column, justify in (
-            ("component", "left"),
-            ("resources", "right"),
-            ("changed", "right"),
-            ("state only", "right"),
-            ("mostly", "left"),
-        ):
-            table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        table.add_column("component", no_wrap=True)
+        for column in ("resources", "changed", "state only"):
+            table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
+        table.add_column("mostly", no_wrap=True, overflow="ellipsis", ratio=1)
         for row in rows:
             mostly = ", ".join(f"{kind.rsplit(':', 1)[-1]} {n}" for kind, n in row.types.most_common(3))
             table.add_row(row.title, str(row.resources), str(row.changed), str(row.emulated or ""), Text(mostly))
@@ -104,7 +100,8 @@ def print_report(
         table.add_column("output", no_wrap=True)
         table.add_column("value", overflow="fold")
         for name, value in sorted(outputs.items()):
-            table.add_row(name, Text(shown(value).strip('"')))
+            if value not in ("", None):
+                table.add_row(name, Text(_brief(value)))
         console.print(table)
     if next_steps:
         console.print()
@@ -113,18 +110,28 @@ def print_report(
             console.print(Text(f"  {step}"))
 
 
+def _brief(value: Any) -> str:
+    """An output on one line: of a collection the keys, because `falaj outputs NAME` prints the rest."""
+    if isinstance(value, dict):
+        return f"of {', '.join(value)}"
+    if isinstance(value, list):
+        return f"{len(value)} entries"
+    text = shown(value).strip('"')
+    return text if len(text) <= 50 else f"{text[:49]}…"
+
+
 def _facts(progress: Progress, summary: Summary, cost: MonthlyCost | None) -> list[str]:
     lines = [f"resources      {summary.resources}"]
     if summary.policies_evaluated:
         broken = ", ".join(f"{n} {level}" for level, n in summary.violations.items() if n) or "no violations"
         packs = ", ".join(f"{p.pack} ({len(p.policies)} rules)" for p in progress.packs)
-        lines.append(f"policies       {summary.policies_evaluated} evaluations of {packs or 'no pack'}: {broken}")
+        lines.append(f"policies       {summary.policies_evaluated} evaluations by {packs or 'no pack'}: {broken}")
     if count := progress.emulated_state_only():
-        lines.append(f"emulated       {count} resources in the state only (the emulated account lacks their API)")
+        lines.append(f"emulated       {count} resources in the state only: the account lacks their API")
     if cost:
         share = 100 * cost.usd / cost.budget_usd
         lines.append(
-            f"monthly cost   USD {cost.usd:,.0f} = AED {cost.aed:,.0f} in the region ({cost.blueprint}, "
-            f"{share:.0f} % of its budget; nothing is charged locally)"
+            f"monthly cost   USD {cost.usd:,.0f} = AED {cost.aed:,.0f} for {cost.blueprint} in the region, "
+            f"{share:.0f} % of its budget"
         )
     return lines
