@@ -62,10 +62,12 @@ def test_independent_client_sees_schedule_copy_and_tags(account: Account) -> Non
     assert backup.list_tags(ResourceArn=plan.outputs["arn"])["Tags"] == DEFAULT_TAGS
 
 
-def test_name_of_a_deleted_plan_is_refused_with_a_way_out(account: Account) -> None:
-    account.created(PLAN, "fixed", plan_inputs(name="fixed")).delete()
-    with pytest.raises(ProviderError, match="leave name out"):
-        account.created(PLAN, "fixed", plan_inputs(name="fixed"))
+def test_name_of_a_deleted_plan_is_free_again(account: Account) -> None:
+    first = account.created(PLAN, "fixed", plan_inputs(name="fixed"))
+    first.delete()
+    second = account.created(PLAN, "fixed", plan_inputs(name="fixed"))
+    assert second.refresh()
+    assert second.id != first.id
 
 
 def test_selection_is_marked_and_needs_its_plan(account: Account) -> None:

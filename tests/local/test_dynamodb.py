@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from falaj.engine.provider import ProviderError
-from tests.support.aws_lifecycle import Account, assert_full_life
+from tests.support.aws_lifecycle import Account, assert_full_life, assert_settled
 from tests.support.moto_server import ACCOUNT_ID, REGION, client
 
 TABLE = "aws:dynamodb/table:Table"
@@ -79,3 +79,8 @@ def test_protected_table_refuses_to_go_until_an_update(account: Account) -> None
 def test_another_hash_key_replaces_the_table(account: Account) -> None:
     table = account.created(TABLE, "keyed", table_inputs())
     assert table.diff(table_inputs(hashKey="feature", rangeKey="entity")).replaces == ("hashKey", "rangeKey")
+
+
+def test_more_tags_than_a_page_holds_are_no_drift(account: Account) -> None:
+    inputs = table_inputs(tags={f"tag-{number:02}": "x" for number in range(25)})
+    assert_settled(account.created(TABLE, "tagged", inputs), inputs)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from falaj.engine.provider import ProviderError
 from tests.support.aws_lifecycle import Account, assert_full_life, assert_settled
 from tests.support.aws_network import default_subnets, default_vpc
 from tests.support.moto_server import client
@@ -54,11 +51,12 @@ def test_cluster_mode_answers_a_configuration_endpoint(account: Account) -> None
     assert group.outputs["clusterEnabled"] is True
 
 
-def test_id_of_a_deleted_group_is_refused_with_a_way_out(account: Account) -> None:
-    group = account.created(GROUP, "fixed", group_inputs(replicationGroupId="fixed"))
-    group.delete()
-    with pytest.raises(ProviderError, match="leave replicationGroupId out"):
-        account.created(GROUP, "fixed", group_inputs(replicationGroupId="fixed"))
+def test_id_of_a_deleted_group_is_free_again(account: Account) -> None:
+    account.created(GROUP, "fixed", group_inputs(replicationGroupId="fixed")).delete()
+    elasticache = client(account.endpoint_url, "elasticache")
+    groups = elasticache.describe_replication_groups()["ReplicationGroups"]
+    assert "fixed" not in {group["ReplicationGroupId"] for group in groups}
+    assert account.created(GROUP, "fixed", group_inputs(replicationGroupId="fixed")).refresh()
 
 
 def test_groups_that_the_emulator_lacks_are_marked_and_settle(account: Account) -> None:

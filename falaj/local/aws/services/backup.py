@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from falaj.engine.provider import ProviderError
 from falaj.engine.values import Properties
 from falaj.local.aws.clients import Aws
 from falaj.local.aws.handler import AutoName, Handler, Outputs, StateOnly, Update
@@ -89,32 +88,24 @@ class Plan(Handler):
     unordered = frozenset({"advancedBackupSettings", "rules"})
 
     def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
-        backup, name = aws.client("backup"), inputs["name"]
-        document: dict[str, Any] = {"BackupPlanName": name, "Rules": [_rule(rule) for rule in inputs["rules"]]}
+        document: dict[str, Any] = {
+            "BackupPlanName": inputs["name"],
+            "Rules": [_rule(rule) for rule in inputs["rules"]],
+        }
         if settings := inputs.get("advancedBackupSettings"):
             document["AdvancedBackupSettings"] = [
                 {"ResourceType": item["resourceType"], "BackupOptions": item["backupOptions"]} for item in settings
             ]
-        try:
-            plan = backup.create_backup_plan(BackupPlan=document, BackupPlanTags=inputs.get("tagsAll") or {})
-        except backup.exceptions.AlreadyExistsException:
-            if name in {member["BackupPlanName"] for member in backup.list_backup_plans()["BackupPlansList"]}:
-                raise
-            raise ProviderError(
-                f'backup plan "{name}": the emulator keeps the name of a deleted plan until it stops; '
-                "leave name out (it is then unique), or run `falaj local stop` and deploy again"
-            ) from None
+        plan = aws.client("backup").create_backup_plan(BackupPlan=document, BackupPlanTags=inputs.get("tagsAll") or {})
         return plan["BackupPlanId"], {"arn": plan["BackupPlanArn"], "version": plan["VersionId"]}
 
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
-        for plan in aws.client("backup").list_backup_plans()["BackupPlansList"]:
-            if plan["BackupPlanId"] == id:
-                return {
-                    "arn": plan["BackupPlanArn"],
-                    "name": plan["BackupPlanName"],
-                    "version": plan["VersionId"],
-                }
-        return None  # a deleted plan can still be described, but is listed no more
+        plan = aws.client("backup").get_backup_plan(BackupPlanId=id)
+        return {
+            "arn": plan["BackupPlanArn"],
+            "name": plan["BackupPlan"]["BackupPlanName"],
+            "version": plan["VersionId"],
+        }
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
         return {}

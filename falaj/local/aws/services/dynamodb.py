@@ -65,7 +65,7 @@ class Table(Handler):
             "billingMode": billing_mode,
             "deletionProtectionEnabled": table.get("DeletionProtectionEnabled", False),
             "streamEnabled": table.get("StreamSpecification", {}).get("StreamEnabled", False),
-            "tagsAll": tag_map(dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]),
+            "tagsAll": _tags(dynamodb, table["TableArn"]),
         }
         if billing_mode != _ON_DEMAND:
             state["readCapacity"] = table["ProvisionedThroughput"]["ReadCapacityUnits"]
@@ -135,6 +135,11 @@ class Table(Handler):
             "streamArn": table.get("LatestStreamArn", ""),
             "streamLabel": table.get("LatestStreamLabel", ""),
         }
+
+
+def _tags(dynamodb: Any, arn: str) -> dict[str, str]:
+    pages = dynamodb.get_paginator("list_tags_of_resource").paginate(ResourceArn=arn)  # ten tags a page
+    return tag_map([tag for page in pages for tag in page["Tags"]])
 
 
 def _attributes(inputs: Properties) -> list[dict[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from falaj.engine.provider import ProviderError
 from falaj.engine.values import Properties
 from falaj.local.aws.clients import Aws
 from falaj.local.aws.handler import AutoName, Handler, Outputs, StateOnly, Update
@@ -66,31 +65,21 @@ class ReplicationGroup(Handler):
     unordered = frozenset({"logDeliveryConfigurations", "securityGroupIds", "userGroupIds"})
 
     def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
-        elasticache = aws.client("elasticache")
         name = inputs["replicationGroupId"]
-        try:
-            group = elasticache.create_replication_group(
-                ReplicationGroupId=name,
-                ReplicasPerNodeGroup=_replicas(inputs),
-                Tags=tag_list(inputs.get("tagsAll")),
-                **request(inputs, {**_MODIFIABLE, **_FIXED}),
-                **_log_delivery(inputs),
-            )["ReplicationGroup"]
-        except elasticache.exceptions.ReplicationGroupAlreadyExistsFault:
-            found = elasticache.describe_replication_groups(ReplicationGroupId=name)["ReplicationGroups"][0]
-            if found["Status"] != "deleting":
-                raise
-            raise ProviderError(
-                f'ElastiCache replication group "{name}": the emulator keeps the id of a deleted group until it stops; '
-                "leave replicationGroupId out (the name is then unique), or run `falaj local stop` and deploy again"
-            ) from None
+        group = aws.client("elasticache").create_replication_group(
+            ReplicationGroupId=name,
+            ReplicasPerNodeGroup=_replicas(inputs),
+            Tags=tag_list(inputs.get("tagsAll")),
+            **request(inputs, {**_MODIFIABLE, **_FIXED}),
+            **_log_delivery(inputs),
+        )["ReplicationGroup"]
         return name, self._outputs(group)
 
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
         found = aws.client("elasticache").describe_replication_groups(ReplicationGroupId=id)
         group = found["ReplicationGroups"][0]
         if group["Status"] == "deleting":
-            return None  # moto never finishes a deletion
+            return None
         names = {
             "atRestEncryptionEnabled": "AtRestEncryptionEnabled",
             "description": "Description",

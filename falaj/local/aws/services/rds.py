@@ -136,6 +136,7 @@ class Instance(Handler):
             "vpcSecurityGroupIds": _security_groups(instance),
             "tagsAll": tag_map(instance.get("TagList")),
         }
+        _keep_spelling(state, inputs, "maintenanceWindow")
         if subnet_group := instance.get("DBSubnetGroup"):
             state["dbSubnetGroupName"] = subnet_group["DBSubnetGroupName"]
         return state
@@ -270,6 +271,7 @@ class Cluster(Handler):
             "vpcSecurityGroupIds": _security_groups(cluster),
             "tagsAll": tag_map(cluster.get("TagList")),
         }
+        _keep_spelling(state, inputs, "preferredMaintenanceWindow")
         if scaling := cluster.get("ServerlessV2ScalingConfiguration"):
             state["serverlessv2ScalingConfiguration"] = {
                 **(inputs.get("serverlessv2ScalingConfiguration") or {}),
@@ -419,6 +421,13 @@ def _changes(update: Update, modifiable: Mapping[str, str]) -> dict[str, Any]:
         if name in update.changed:
             wanted[name] = bool(wanted[name])
     return request(wanted, modifiable)
+
+
+def _keep_spelling(state: Outputs, inputs: Properties, name: str) -> None:
+    """RDS answers windows in lower case (``sun:03:00-sun:04:00``); the program's capitals are no drift."""
+    declared, seen = inputs.get(name), state.get(name)
+    if isinstance(declared, str) and isinstance(seen, str) and declared.lower() == seen.lower():
+        state[name] = declared
 
 
 def _serverless_scaling(inputs: Properties) -> dict[str, Any]:
