@@ -68,6 +68,11 @@ class AwsServer:
         self._port = port
 
     @property
+    def port(self) -> int:
+        """The port that ``start`` uses."""
+        return self._port
+
+    @property
     def record_path(self) -> Path:
         return self._directory / "aws.json"
 
@@ -76,7 +81,7 @@ class AwsServer:
         nothing: process ids are used again."""
         try:
             record = json.loads(self.record_path.read_text(encoding="utf-8"))
-            instance = Instance(**{key: record[key] for key in ("instance_id", "pid", "port", "log")})
+            instance = Instance(str(record["instance_id"]), int(record["pid"]), int(record["port"]), str(record["log"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return instance if _is_ours(instance) else None
@@ -85,12 +90,18 @@ class AwsServer:
         """Starts the server unless it runs already, and returns it.
 
         With ``wait=False`` the answer comes before the server listens; ``wait_ready`` waits for that.  Raises
-        PortInUseError when another program holds the port, ServerError when the server ends at once.
+        PortInUseError when another program holds the port, ServerError when the server ends at once or runs already
+        on another port.
         """
         with self._locked():
             instance = self.running()
             if instance is None:
                 instance = self._spawn()
+            elif instance.port != self._port:
+                raise ServerError(
+                    f"the emulated AWS account runs on port {instance.port} already, not on {self._port}; use that "
+                    "port in `falaj:awsEndpointUrl`, or end it with `falaj local stop` (everything in it goes)"
+                )
         if wait:
             self.wait_ready()
         return instance
@@ -123,7 +134,10 @@ class AwsServer:
 
     def reset(self) -> Instance:
         """Empties the account by a fresh start on the same port, so that the ``instance_id`` tells of it."""
+        running = self.running()
         self.stop()
+        if running is not None:
+            self._port = running.port
         return self.start()
 
     # -- parts ---------------------------------------------------------------------------------------------------------

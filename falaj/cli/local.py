@@ -1,0 +1,196 @@
+"""``falaj local``: the emulated AWS account on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from falaj.cli.project import LOCAL_PASSPHRASE, LOCAL_STACK, ProjectPaths, find_project
+
+if TYPE_CHECKING:
+    from falaj.local.aws.server import AwsServer, Instance
+
+REGION = "me-central-1"
+EXIT_NOT_RUNNING = 1
+
+_port_option = click.option(
+    "--port", type=click.IntRange(1024, 65535), help="Port on 127.0.0.1; by default that of `falaj:awsEndpointUrl`."
+)
+
+
+@click.group(
+    epilog='Examples:\n\n  eval "$(falaj local env)"\n\n  falaj local status\n\n  falaj local stop',
+)
+def group() -> None:
+    """The emulated AWS account on this machine: moto on loopback.  `falaj up` starts it by itself."""
+
+
+@group.command(epilog='Example:\n\n  eval "$(falaj local env)" && aws s3 ls')
+@_port_option
+def env(port: int | None) -> None:
+    """Print shell lines that point any AWS client at the emulated account.
+
+    The credentials are dummies: a profile of yours is never used, and unset for the shell that takes these lines.
+    """
+    from falaj.local.aws.clients import ACCOUNT_ID
+
+    server = _server(find_project(), port)
+    instance = server.running()
+    url = instance.endpoint_url if instance else f"http://127.0.0.1:{server.port}"
+    if instance is None:
+        click.echo("note: the emulated account is not running; `falaj local start` starts it", err=True)
+    for line in (
+        f"export AWS_ENDPOINT_URL={url}",
+        f"export AWS_REGION={REGION}",
+        f"export AWS_DEFAULT_REGION={REGION}",
+        f"export AWS_ACCOUNT_ID={ACCOUNT_ID}",
+        "export AWS_ACCESS_KEY_ID=falaj-local",
+        "export AWS_SECRET_ACCESS_KEY=falaj-local",
+        "unset AWS_PROFILE AWS_SESSION_TOKEN",
+        "# The stack `local` opens with a passphrase that protects nothing; `falaj` knows it, `pulumi` asks for it:",
+        f"#   export PULUMI_CONFIG_PASSPHRASE={LOCAL_PASSPHRASE}",
+    ):
+        click.echo(line)
+
+
+@group.command(epilog="Example:\n\n  falaj local start --port 4600")
+@_port_option
+def start(port: int | None) -> None:
+    """Start the emulated account, unless it runs."""
+    server = _server(find_project(), port)
+    with _reported():
+        already = server.running()
+        instance = server.start()
+    click.echo(f"{'already running' if already else 'running'}: {instance.endpoint_url} (pid {instance.pid})")
+
+
+@group.command(epilog="Example:\n\n  falaj local status --json")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(as_json: bool) -> None:
+    """Show whether the account runs, and what it holds.  Exit code 1 if it does not run."""
+    instance = _server(find_project(), None).running()
+    if instance is None:
+        if as_json:
+            click.echo(json.dumps({"running": False}))
+        else:
+            click.echo("not running; `falaj up -s local` or `falaj local start` starts it")
+        sys.exit(EXIT_NOT_RUNNING)
+    with _reported():
+        counts = _counts(instance)
+    if as_json:
+        known = {"running": True, "endpoint_url": instance.endpoint_url, "pid": instance.pid}
+        click.echo(json.dumps({**known, "instance_id": instance.instance_id, "resources": counts}))
+        return
+    _print_status(instance, counts)
+
+
+@group.command()
+def stop() -> None:
+    """Stop the account.  Everything in it is gone; the next `falaj up` finds that out and makes it anew."""
+    with _reported():
+        stopped = _server(find_project(), None).stop()
+    click.echo("stopped" if stopped else "was not running")
+
+
+@group.command()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Empty the account by starting it anew.  The state stays: the next `falaj up` makes everything again."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("`falaj local reset` deletes everything in the account: pass --yes")
+        click.confirm("Delete everything in the emulated account?", abort=True)
+    with _reported():
+        instance = _server(find_project(), None).reset()
+    click.echo(f"empty: {instance.endpoint_url} (pid {instance.pid})")
+
+
+@group.command(
+    "serve-providers",
+    epilog="Example:\n\n  falaj local serve-providers    (in one terminal; use the line it prints in another)",
+)
+def serve_providers() -> None:
+    """Serve the local provider to the official Pulumi CLI until Ctrl-C.
+
+    Prints the line that makes `pulumi up -s local` use it instead of the AWS plugin.
+    """
+    import threading
+
+    from falaj.local.aws.serve import serving
+
+    paths = find_project()
+    with _reported():
+        _server(paths, None).start()
+    with serving() as port:
+        click.echo(f"export PULUMI_DEBUG_PROVIDERS=aws:{port}")
+        click.echo(f"# state of the embedded engine: export PULUMI_BACKEND_URL=file://{paths.state_dir}")
+        sys.stdout.flush()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+
+
+def _server(paths: ProjectPaths, port: int | None) -> AwsServer:
+    from falaj.local.account import local_directory, port_of
+    from falaj.local.aws.server import AwsServer
+
+    return AwsServer(local_directory(paths.falaj_dir), port=port or port_of(_configured_endpoint(paths)))
+
+
+def _configured_endpoint(paths: ProjectPaths) -> str | None:
+    """``falaj:awsEndpointUrl`` of the stack `local`, read without its passphrase."""
+    from falaj.engine.project import load_project
+    from falaj.engine.stack_settings import StackSettings
+
+    value = StackSettings(load_project(paths.root), LOCAL_STACK).config.get("falaj:awsEndpointUrl")
+    return value if isinstance(value, str) else None
+
+
+def _counts(instance: Instance) -> dict[str, int]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from falaj.engine.errors import EngineError
+    from falaj.local.aws.clients import Aws
+    from falaj.local.aws.inventory import count
+
+    try:
+        return count(Aws(instance.endpoint_url, REGION))
+    except (BotoCoreError, ClientError) as error:
+        reason = " ".join(str(error).split())
+        raise EngineError(
+            f"the emulated account (pid {instance.pid}) does not answer as it should: {reason}; see {instance.log}"
+        ) from error
+
+
+def _print_status(instance: Instance, counts: dict[str, int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    click.echo(f"running: {instance.endpoint_url} (pid {instance.pid}, run {instance.instance_id})")
+    if not counts:
+        click.echo("the account is empty; `falaj up -s local --yes` fills it")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("resources", justify="right")
+    for kind, number in counts.items():
+        table.add_row(kind, str(number))
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Server errors as the engine's own, which the entry point turns into one line and an exit code."""
+    from falaj.engine.errors import EngineError
+    from falaj.local.aws.server import ServerError
+
+    try:
+        yield
+    except ServerError as error:
+        raise EngineError(str(error)) from error
