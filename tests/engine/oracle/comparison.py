@@ -169,8 +169,9 @@ def _calls(expected: Mapping[str, Any], got: Sequence[Call]) -> list[str]:
     if "provider_calls" not in expected:
         counts = Counter(call.fields["method"] for call in got)
         return differences(expected["provider_call_counts"], dict(sorted(counts.items())))
-    wanted: list[Json] = expected["provider_calls"]
+    wanted: list[Json] = _without_empty_assets(expected["provider_calls"])
     bare = [{key: value for key, value in call.items() if key not in ("i", "after")} for call in wanted]
+    got = [Call(_without_empty_assets(call.fields), call.begun, call.ended) for call in got]
     found = _call_sets(bare, [call.fields for call in got])
     if found:
         return found
@@ -191,6 +192,16 @@ def _calls(expected: Mapping[str, Any], got: Sequence[Call]) -> list[str]:
         for other in call.get("after", [])
         if not _precedes(partner[other], partner[index])
     ]
+
+
+def _without_empty_assets(value: Any) -> Any:
+    """The CLI sends an empty tree of assets along with the path of an archive, in some calls and not in others."""
+    if isinstance(value, dict):
+        archive = value.get("archive")
+        if isinstance(archive, dict) and archive.get("assets") == {} and ("path" in archive or "uri" in archive):
+            return {"archive": {key: item for key, item in archive.items() if key != "assets"}}
+        return {key: _without_empty_assets(item) for key, item in value.items()}
+    return [_without_empty_assets(item) for item in value] if isinstance(value, list) else value
 
 
 def _precedes(one: Call, other: Call) -> bool:

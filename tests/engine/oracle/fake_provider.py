@@ -83,11 +83,10 @@ class FakeProvider:
             changes = changed_paths(without_secrets(old), without_secrets(new))
             return _diff_result(changes, [path for path, _ in changes if path == "region"], False)
 
-        return self._call(
+        return self._call(  # the engine names the id, which the request of the protocol does not carry
             work,
             "DiffConfig",
             urn=urn,
-            id=id,
             old_outputs=_wire(old_outputs),
             old_inputs=old,
             new_inputs=new,
