@@ -1,0 +1,135 @@
+"""All policy packs of one deployment together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from falaj.engine.decisions import Refused
+from falaj.engine.errors import EngineError
+from falaj.engine.events import Diagnostic, Event, PolicyViolation, Severity
+from falaj.engine.goal import Goal
+from falaj.engine.options import PolicyPack
+from falaj.engine.policy import AnalyzedResource, PolicyClient, PolicyContext
+from falaj.engine.resource_state import ResourceState
+from falaj.engine.urn import parse_reference
+
+
+class PolicyPacks:
+    """Implements ``falaj.engine.policies.Policies``.
+
+    The constructor starts the processes, so that they come up while the program does; ``start`` waits for them.
+    Raises ConfigError or UnsupportedError for folders and settings that cannot be used.
+    """
+
+    def __init__(self, packs: Sequence[PolicyPack], context: PolicyContext, emit: Callable[[Event], None]) -> None:
+        self.evaluated = 0
+        self.violations: Counter[str] = Counter()
+        self._emit = emit
+        self._clients: list[PolicyClient] = []
+        try:
+            for pack in packs:
+                self._clients.append(PolicyClient(pack, context, self._pass_on))
+        except BaseException:
+            self.close()
+            raise
+
+    async def start(self) -> None:
+        """Raises Refused when a pack does not come up or its settings are wrong."""
+        try:
+            for loaded in await asyncio.gather(*(asyncio.to_thread(client.connect) for client in self._clients)):
+                self._emit(loaded)
+        except EngineError as error:
+            raise Refused(str(error)) from error
+
+    async def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> bool:
+        """Remediates, then validates the checked inputs of ``state``; False when a mandatory policy is violated.
+
+        ``providers``: provider resources by URN.  Raises Refused when a pack fails: then nothing is known.
+        """
+        try:
+            return await asyncio.to_thread(self._analyze, state, goal, providers)
+        except EngineError as error:
+            raise Refused(str(error), state.urn) from error
+
+    async def analyze_stack(self, states: Sequence[ResourceState]) -> bool:
+        """Validates the whole stack; False when a mandatory policy is violated.  Raises Refused when a pack fails."""
+        try:
+            return await asyncio.to_thread(self._analyze_stack, states)
+        except EngineError as error:
+            raise Refused(str(error)) from error
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for client in self._clients:
+            client.close()
+
+    def _analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> bool:
+        passed = True
+        for client in self._clients:
+            found = client.remediate(_from_goal(state, goal, providers))
+            if found.remediations:
+                state.inputs = found.inputs
+            for remediation in found.remediations:
+                self._emit(remediation)
+            passed &= self._report(found.violations)
+        for client in self._clients:
+            passed &= self._report(client.analyze(_from_goal(state, goal, providers)))
+            self.evaluated += len(client.policies)
+        return passed
+
+    def _analyze_stack(self, states: Sequence[ResourceState]) -> bool:
+        by_urn = {state.urn: state for state in states}
+        resources = [_from_state(state, by_urn) for state in states]
+        passed = True
+        for client in self._clients:
+            passed &= self._report(client.analyze_stack(resources))
+        return passed
+
+    def _report(self, violations: Sequence[PolicyViolation]) -> bool:
+        for violation in violations:
+            self.violations[violation.level] += 1
+            self._emit(violation)
+        return not any(violation.level == "mandatory" for violation in violations)
+
+    def _pass_on(self, line: str, is_error: bool) -> None:
+        self._emit(Diagnostic(Severity.INFO_STDERR if is_error else Severity.INFO, line))
+
+
+def _from_goal(state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> AnalyzedResource:
+    return AnalyzedResource(
+        urn=goal.urn,
+        properties=state.inputs,
+        parent=goal.parent,
+        protect=state.protect,
+        ignore_changes=goal.ignore_changes,
+        delete_before_replace=goal.delete_before_replace,
+        additional_secret_outputs=goal.additional_secret_outputs,
+        aliases=goal.aliases,
+        custom_timeouts=goal.custom_timeouts,
+        provider=_provider(state.provider or goal.provider, providers),
+    )
+
+
+def _from_state(state: ResourceState, by_urn: Mapping[str, ResourceState]) -> AnalyzedResource:
+    return AnalyzedResource(
+        urn=state.urn,
+        properties=state.outputs,
+        parent=state.parent,
+        protect=state.protect,
+        ignore_changes=state.ignore_changes,
+        additional_secret_outputs=state.additional_secret_outputs,
+        aliases=state.aliases,
+        custom_timeouts=state.custom_timeouts,
+        provider=_provider(state.provider, by_urn),
+        dependencies=state.dependencies,
+        property_dependencies=state.property_dependencies or {},
+    )
+
+
+def _provider(reference: str, by_urn: Mapping[str, ResourceState]) -> tuple[str, Mapping[str, object]] | None:
+    if not reference:
+        return None
+    state = by_urn.get(parse_reference(reference).urn)
+    return (state.urn, state.inputs) if state is not None else None
