@@ -1,0 +1,304 @@
+"""One leaked pod must not become the platform: each service account reaches its own prefixes and nothing else."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from components.base import ComponentSpecError
+from components.boundary import PermissionsBoundary, boundary_statements
+from components.iam_documents import boundary_document, identity_document
+from components.identity import ContinuousIntegration, Identity
+from components.workloads import Workload, platform_workloads, tenant_workloads, workload_statements
+from tests.support.answers import ACCOUNT_ID, REGION
+from tests.support.platforms import BOUNDARY_ARN, NAMES, platform
+from tests.support.recorder import Recording, Registered, record
+
+ROLE = "aws:iam/role:Role"
+POLICY = "aws:iam/rolePolicy:RolePolicy"
+ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
+SERVICES = {
+    "drift-monitor",
+    "feature-materialiser",
+    "feature-server",
+    "ingestion",
+    "lineage",
+    "mlflow",
+    "retraining",
+    "serving",
+    "stream-processor",
+    "training",
+}
+CI = ContinuousIntegration("https://ci.example.com", ("repo:my-org/platform:ref:refs/heads/main",))
+
+
+def arns() -> dict[str, str]:
+    """An ARN for every resource key that any blueprint has."""
+    found = {
+        "bus": f"arn:aws:events:{REGION}:{ACCOUNT_ID}:event-bus/falaj-dev-platform",
+        "database": f"arn:aws:rds-db:{REGION}:{ACCOUNT_ID}:dbuser:db-1",
+        "groups": f"arn:aws:kafka:{REGION}:{ACCOUNT_ID}:group/falaj-dev-events/1",
+        "online-reader": f"arn:aws:elasticache:{REGION}:{ACCOUNT_ID}:user:reader",
+        "online-store": f"arn:aws:dynamodb:{REGION}:{ACCOUNT_ID}:table/falaj-dev-online-features",
+        "online-writer": f"arn:aws:elasticache:{REGION}:{ACCOUNT_ID}:user:writer",
+        "stream": f"arn:aws:kinesis:{REGION}:{ACCOUNT_ID}:stream/falaj-dev-events",
+        "topics": f"arn:aws:kafka:{REGION}:{ACCOUNT_ID}:topic/falaj-dev-events/1",
+    }
+    for domain in ("lake", "feature", "model"):
+        found[f"bucket:{domain}"] = f"arn:aws:s3:::falaj-dev-{domain}-{ACCOUNT_ID}"
+    for domain in ("lake", "feature", "model", "platform"):
+        found[f"key:{domain}"] = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/{domain}"
+    for queue in ("ingestion", "lineage", "retraining"):
+        found[f"queue:{queue}"] = f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:falaj-dev-{queue}"
+    return found
+
+
+def workloads(name: str) -> list[Workload]:
+    blueprint = platform(name).blueprint
+    return [*platform_workloads(blueprint), *tenant_workloads(blueprint.tenants)]
+
+
+def build(name: str, **options: Any) -> Recording:
+    def program() -> None:
+        from pulumi_aws import eks
+
+        subject = platform(name)
+        cluster = eks.Cluster("cluster", role_arn="arn:role", vpc_config={"subnet_ids": ["subnet-1"]})
+        Identity(
+            "identity",
+            options.pop("workloads", workloads(name)),
+            environment=subject.environment,
+            boundary_arn=BOUNDARY_ARN,
+            cluster_name="falaj-dev-cluster",
+            cluster_ready=cluster,
+            resource_arns=options.pop("resource_arns", arns()),
+            **options,
+        )
+
+    return record(program)
+
+
+def policy_of(recording: Recording, workload: str) -> Registered:
+    return recording.named(f"identity-{workload}-policy", POLICY)
+
+
+def allows(policy: Registered, action: str, resource: str) -> bool:
+    """Whether a policy's statements allow an action on a resource, wildcards expanded, conditions taken as met."""
+    return any(
+        statement["Effect"] == "Allow"
+        and any(fnmatchcase(action, pattern) for pattern in statement["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+        for statement in policy.document()["Statement"]
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_service_account_has_one_role_one_policy_and_one_association(name: str) -> None:
+    recording = build(name)
+    names = SERVICES | {f"tenant-{tenant.name}" for tenant in platform(name).blueprint.tenants}
+    assert recording.types() == {
+        "falaj:identity:Identity": 1,
+        "aws:eks/cluster:Cluster": 1,
+        ROLE: len(names),
+        POLICY: len(names),
+        ASSOCIATION: len(names),
+    }
+    assert {role.name for role in recording.of(ROLE)} == {f"identity-{service}" for service in names}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_role_trusts_exactly_the_service_account_of_its_association(name: str) -> None:
+    recording = build(name)
+    for association in recording.of(ASSOCIATION):
+        workload = association.name.removeprefix("identity-").removesuffix("-association")
+        role = recording.named(f"identity-{workload}", ROLE)
+        condition = role.statement("PodIdentity", "assumeRolePolicy")["Condition"]
+        assert condition == {
+            "ArnEquals": {"aws:SourceArn": f"arn:aws:eks:{REGION}:{ACCOUNT_ID}:cluster/falaj-dev-cluster"},
+            "StringEquals": {
+                "aws:RequestTag/kubernetes-namespace": association.inputs["namespace"],
+                "aws:RequestTag/kubernetes-service-account": association.inputs["serviceAccount"],
+                "aws:SourceAccount": ACCOUNT_ID,
+            },
+        }
+        assert association.inputs["clusterName"] == "falaj-dev-cluster"
+        assert association.property_dependencies["roleArn"] == (role.urn,)
+        assert policy_of(recording, workload).urn in association.dependencies
+        assert role.inputs["permissionsBoundary"] == BOUNDARY_ARN
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_policy_of_a_workload_has_a_wildcard_action_or_resource(name: str) -> None:
+    for workload in workloads(name):
+        for statement in json.loads(identity_document(workload_statements(workload, arns(), region=REGION)))[
+            "Statement"
+        ]:
+            assert "*" not in statement["Resource"]
+            assert [action for action in statement["Action"] if "*" in action] == []
+
+
+def test_serving_reads_released_models_and_nothing_else_of_the_registry() -> None:
+    policy = policy_of(build("smb"), "serving")
+    model = arns()["bucket:model"]
+    assert allows(policy, "s3:GetObject", f"{model}/released/fraud/1/model.onnx")
+    assert not allows(policy, "s3:GetObject", f"{model}/mlflow/1/model.onnx")
+    assert not allows(policy, "s3:PutObject", f"{model}/released/fraud/1/model.onnx")
+
+
+@pytest.mark.parametrize("workload", sorted(SERVICES - {"retraining"}))
+def test_only_retraining_writes_released_models(workload: str) -> None:
+    recording = build("smb")
+    target = f"{arns()['bucket:model']}/released/fraud/1/model.onnx"
+    assert not allows(policy_of(recording, workload), "s3:PutObject", target)
+    assert allows(policy_of(recording, "retraining"), "s3:PutObject", target)
+
+
+def test_the_feature_server_cannot_write_what_it_serves() -> None:
+    recording = build("smb")
+    table = arns()["online-store"]
+    assert allows(policy_of(recording, "feature-server"), "dynamodb:GetItem", table)
+    assert not allows(policy_of(recording, "feature-server"), "dynamodb:PutItem", table)
+    assert allows(policy_of(recording, "feature-materialiser"), "dynamodb:PutItem", table)
+
+
+def test_the_feature_server_of_valkey_logs_in_as_the_reader() -> None:
+    recording = build("enterprise")
+    assert allows(policy_of(recording, "feature-server"), "elasticache:Connect", arns()["online-reader"])
+    assert not allows(policy_of(recording, "feature-server"), "elasticache:Connect", arns()["online-writer"])
+
+
+def test_kafka_services_reach_their_topic_only() -> None:
+    policy = policy_of(build("enterprise"), "ingestion")
+    assert allows(policy, "kafka-cluster:WriteData", f"{arns()['topics']}/events.clicks")
+    assert not allows(policy, "kafka-cluster:WriteData", f"{arns()['topics']}/predictions")
+    assert not allows(policy, "kafka-cluster:ReadData", f"{arns()['topics']}/events.clicks")
+
+
+def test_a_tenant_reaches_its_own_prefix_and_no_other_tenants() -> None:
+    policy = policy_of(build("enterprise"), "tenant-risk")
+    for domain in ("lake", "feature", "model"):
+        bucket = arns()[f"bucket:{domain}"]
+        assert allows(policy, "s3:PutObject", f"{bucket}/tenants/risk/data.parquet")
+        assert not allows(policy, "s3:GetObject", f"{bucket}/tenants/retail/data.parquet")
+        # A tenant whose name begins with another's must not inherit its objects.
+        assert not allows(policy, "s3:GetObject", f"{bucket}/tenants/risk-2/data.parquet")
+    prefixes = policy.statement("LakeList")["Condition"]["StringLike"]["s3:prefix"]
+    assert prefixes == ["tenants/risk/*"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_are_used_through_the_service_that_stores_the_data(name: str) -> None:
+    for workload in workloads(name):
+        for statement in json.loads(identity_document(workload_statements(workload, arns(), region=REGION)))[
+            "Statement"
+        ]:
+            if any(action.startswith("kms:") for action in statement["Action"]):
+                service = statement["Condition"]["StringEquals"]["kms:ViaService"]
+                assert service.endswith(f".{REGION}.amazonaws.com"), workload.name
+
+
+def test_databases_are_entered_as_the_services_own_user() -> None:
+    recording = build("smb")
+    assert allows(policy_of(recording, "mlflow"), "rds-db:connect", f"{arns()['database']}/mlflow")
+    assert not allows(policy_of(recording, "mlflow"), "rds-db:connect", f"{arns()['database']}/feast")
+
+
+def test_ci_publishes_images_from_the_named_branch_only() -> None:
+    repository = f"arn:aws:ecr:{REGION}:{ACCOUNT_ID}:repository/falaj-dev/serving"
+    recording = build("smb", ci=CI, repository_arns=[repository])
+    provider = recording.one("aws:iam/openIdConnectProvider:OpenIdConnectProvider")
+    assert provider.inputs == {"clientIdLists": ["sts.amazonaws.com"], "url": "https://ci.example.com"}
+    role = recording.named("identity-ci", ROLE)
+    condition = role.statement("ContinuousIntegration", "assumeRolePolicy")["Condition"]
+    assert condition == {
+        "StringEquals": {"ci.example.com:aud": "sts.amazonaws.com"},
+        "StringLike": {"ci.example.com:sub": ["repo:my-org/platform:ref:refs/heads/main"]},
+    }
+    assert role.inputs["permissionsBoundary"] == BOUNDARY_ARN
+    policy = recording.named("identity-ci-policy", POLICY)
+    assert allows(policy, "ecr:PutImage", repository)
+    assert not allows(policy, "ecr:DeleteRepository", repository)
+    assert not allows(policy, "ecr:PutImage", repository.replace("falaj-dev", "falaj-prod"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"resource_arns": {}}, "needs "),
+        ({"ci": ContinuousIntegration("http://ci.example.com", ("repo:a",))}, "must be the https URL"),
+        ({"ci": ContinuousIntegration("https://ci.example.com", ())}, "name at least one repository"),
+        ({"workloads": [Workload("a", "n", "s", ()), Workload("a", "n", "t", ())]}, "named twice"),
+    ],
+)
+def test_refuses_before_it_registers_anything(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ComponentSpecError) as caught:
+        build("smb", **options)
+    assert says in str(caught.value)
+
+
+# --- the boundary
+
+
+def boundary() -> Registered:
+    environment = platform("smb").environment
+    return record(lambda: PermissionsBoundary("boundary", environment=environment)).one("aws:iam/policy:Policy")
+
+
+def test_the_boundary_is_one_policy_that_names_itself() -> None:
+    policy = boundary()
+    assert policy.inputs["name"] == "falaj-dev-boundary"
+    assert policy.statement("NoChangeOfTheBoundary")["Resource"] == [BOUNDARY_ARN]
+    roles = policy.statement("NoRoleWithoutTheBoundary")
+    assert roles["Condition"] == {"StringNotEquals": {"iam:PermissionsBoundary": BOUNDARY_ARN}}
+    assert "iam:CreateRole" in roles["Action"]
+
+
+def test_the_boundary_ends_at_the_region() -> None:
+    statement = boundary().statement("NothingOutsideTheRegion")
+    assert statement["Effect"] == "Deny"
+    assert statement["NotAction"] == ["iam:*", "sts:*"]
+    assert statement["Condition"] == {"StringNotEquals": {"aws:RequestedRegion": REGION}}
+
+
+@pytest.mark.parametrize(
+    ("sid", "action"),
+    [
+        ("NoCopiesAcrossTheBorder", "kms:ReplicateKey"),
+        ("NoCopiesAcrossTheBorder", "s3:PutReplicationConfiguration"),
+        ("NoLiftingOfTheBoundary", "iam:DeleteRolePermissionsBoundary"),
+        ("NoUsersAndKeys", "iam:CreateAccessKey"),
+        ("NoUsersAndKeys", "iam:CreateUser"),
+        ("NoLossOfKeysOrEvidence", "kms:ScheduleKeyDeletion"),
+        ("NoLossOfKeysOrEvidence", "cloudtrail:StopLogging"),
+    ],
+)
+def test_the_boundary_denies_everywhere(sid: str, action: str) -> None:
+    statement = boundary().statement(sid)
+    assert (statement["Effect"], statement["Resource"]) == ("Deny", ["*"])
+    assert action in statement["Action"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_workloads_are_allowed_lies_below_the_ceiling(name: str) -> None:
+    """A right that the boundary cuts off would show only as a denied call in production."""
+    environment = platform(name).environment
+    document = json.loads(boundary_document(boundary_statements(environment, boundary_arn=BOUNDARY_ARN)))
+    ceiling = [statement for statement in document["Statement"] if statement["Effect"] == "Allow"]
+    for workload in workloads(name):
+        for granted in workload_statements(workload, arns(), region=REGION):
+            for action in granted.actions:
+                for resource in granted.resources:
+                    assert any(
+                        any(fnmatchcase(action, pattern) for pattern in statement["Action"])
+                        and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+                        for statement in ceiling
+                    ), (workload.name, action, resource)
+
+
+def test_the_ceiling_lets_nodes_pull_the_add_on_images_of_aws() -> None:
+    statement = boundary().statement("CeilingImagePull")
+    assert statement["Resource"] == [f"arn:aws:ecr:{REGION}:*:repository/*"]
+    assert "ecr:PutImage" not in statement["Action"]
