@@ -80,7 +80,8 @@ class Egress(PlatformComponent):
                 subnet_id=subnets[zone, Tier.PUBLIC].id,
                 connectivity_type="public",
                 tags={"Name": f"{name}-{zone}"},
-                opts=self.child_opts(depends_on=[to_internet]),
+                # The address stays when the gateway moves to another subnet, and belongs to one gateway at a time.
+                opts=self.child_opts(depends_on=[to_internet], delete_before_replace=True),
             )
             self.public_ips[zone] = address.public_ip
         if spec.egress == "nat":

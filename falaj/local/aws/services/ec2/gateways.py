@@ -114,7 +114,14 @@ class NatGateway(Ec2Resource):
         return None
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
-        aws.client("ec2").delete_nat_gateway(NatGatewayId=id)
+        ec2 = aws.client("ec2")
+        ec2.delete_nat_gateway(NatGatewayId=id)
+        # AWS takes the address off a deleted gateway; moto leaves it on, and no other gateway could ever have it.
+        allocation_id = inputs.get("allocationId")
+        if allocation_id:
+            for address in ec2.describe_addresses(AllocationIds=[allocation_id])["Addresses"]:
+                if address.get("AssociationId"):
+                    ec2.disassociate_address(AssociationId=address["AssociationId"])
 
     @staticmethod
     def _outputs(gateway: dict[str, Any]) -> Outputs:
