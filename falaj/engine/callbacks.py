@@ -79,6 +79,8 @@ class Transforms:
             answer.ParseFromString(call_back(callback, asked))
             if answer.HasField("properties"):
                 request.object.CopyFrom(answer.properties)
+                for key in request.object.fields:
+                    request.propertyDependencies[key].SetInParent()  # a new property depends on nothing
             if answer.HasField("options"):
                 _set_options(request, answer.options)
 

@@ -15,6 +15,10 @@ Analyze = Callable[[ResourceState, Goal], Awaitable[bool]]
 """Runs the policies on a resource, whose inputs they may change; False when a mandatory one forbids it."""
 
 
+class Aborted(Exception):
+    """The deployment is over for whoever waits: something failed or it was interrupted."""
+
+
 class Refused(Exception):
     """A registration that cannot be carried out.  Its reason has been told already when ``told`` is set."""
 

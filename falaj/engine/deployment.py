@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from falaj.engine.builtin import BuiltinProvider, StackOutputs
 from falaj.engine.calls import Calls
 from falaj.engine.checkpoint import Checkpoint
-from falaj.engine.decisions import Decisions, Refused
+from falaj.engine.decisions import Aborted, Decisions, Refused
 from falaj.engine.errors import DeploymentError
-from falaj.engine.events import EventSink, Op, Severity, Summary
-from falaj.engine.executor import Aborted, Executor
+from falaj.engine.events import Event, EventSink, Op, Severity, Summary
+from falaj.engine.executor import Executor
 from falaj.engine.goal import SourcePositions
 from falaj.engine.hooks import Hooks
+from falaj.engine.imports import Imports
 from falaj.engine.monitor import Monitor
 from falaj.engine.options import Interrupt, Options
 from falaj.engine.policies import NO_POLICIES, Policies
@@ -71,13 +72,15 @@ class Deployment:
         host: ProviderHost,
         outputs_of: StackOutputs,
         sink: EventSink,
-        policies: Policies = NO_POLICIES,
+        policies: Callable[[Callable[[Event], None]], Policies] = lambda emit: NO_POLICIES,
     ) -> None:
-        self._task, self._base, self._policies = task, base, policies
+        """``policies`` starts the policy packs; it gets a function that passes their events on.  May raise ConfigError."""
+        self._task, self._base = task, base
         self._loop = asyncio.get_running_loop()
         self._started = time.monotonic()
         options = task.options
         self._reporter = Reporter(sink, task.preview)
+        self._policies = policies(self._reporter.emit)
         self._calls = Calls(options.parallel)
         self._snapshot = SnapshotWriter(base, None if task.preview else save)
         self._hooks = Hooks(self._calls, task.preview, self._reporter.tell)
@@ -116,6 +119,7 @@ class Deployment:
             if not self._task.preview:
                 await self._snapshot.flush()
             self._calls.close()
+            self._policies.close()
         return self._conclude(refused)
 
     async def _phases(self) -> None:
@@ -130,6 +134,10 @@ class Deployment:
         generator = StepGenerator(
             self._run, self._resources, task.options, self._decisions, self.tell, self._analyze
         )
+        if task.kind == "import":
+            names = task.program.stack, task.program.project.name
+            await Imports(*names, generator, self._executor, task.config).carry_out(task.import_request)
+            return
         if not task.runs_program:
             await self._remove(generator)
             return
@@ -141,6 +149,7 @@ class Deployment:
             self._reporter,
             self._snapshot,
             SourcePositions(task.program.project.root),
+            task.program.project.working_directory,
         )
         self._registrar.connect(
             ProviderSelection(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from falaj.engine.decisions import Aborted
 from falaj.engine.events import Severity
 from falaj.engine.graph import references
 from falaj.engine.report import Reporter
 from falaj.engine.steps import AfterHookError, Run, Step, StepError
-
-
-class Aborted(Exception):
-    """The deployment is over for whoever waits: something failed or it was interrupted."""
 
 
 class Executor:
@@ -83,6 +80,7 @@ class Executor:
     def stop(self) -> None:
         if not self.stopping:
             self.stopping = True
+            self._run.snapshot.halt()
             self.on_failure()
 
     async def remove(self, layers: Iterable[Sequence[Step]]) -> None:

@@ -16,14 +16,15 @@ from falaj.engine.urn import STACK_TYPE, make_urn, parse_urn
 from falaj.engine.values import Properties, Value
 
 HOOK_KINDS: Final = (
-    "before_create",
-    "after_create",
-    "before_update",
-    "after_update",
-    "before_delete",
-    "after_delete",
-    "on_error",
+    "BeforeCreate",
+    "AfterCreate",
+    "BeforeUpdate",
+    "AfterUpdate",
+    "BeforeDelete",
+    "AfterDelete",
+    "OnError",
 )
+"""As the state spells them."""
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNIT_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -98,7 +99,8 @@ def goal_from_request(request: Any, urn: str, positions: SourcePositions) -> Goa
 
 
 def hooks_from_message(message: Any) -> dict[str, Sequence[str]]:
-    return {kind: tuple(getattr(message, kind)) for kind in HOOK_KINDS if getattr(message, kind)}
+    fields = {kind: re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower() for kind in HOOK_KINDS}
+    return {kind: tuple(getattr(message, field)) for kind, field in fields.items() if getattr(message, field)}
 
 
 def timeouts_from_message(message: Any) -> CustomTimeouts:

@@ -72,7 +72,7 @@ def deletion_order(resources: Sequence[ResourceState], condemned: Collection[Res
     ``resources`` is the whole state: paths through what stays do not count, but a dependency on a component covers its
     children.  Each resource comes as late as its dependencies allow, counted from the roots, as in Pulumi.
     """
-    depth: dict[ResourceState, int] = {}
+    needs: dict[ResourceState, list[ResourceState]] = {}
     by_urn: dict[str, list[ResourceState]] = {}
     children: dict[str, list[ResourceState]] = {}
     for state in resources:
@@ -80,14 +80,48 @@ def deletion_order(resources: Sequence[ResourceState], condemned: Collection[Res
             needed = [other for urn in references(state) for other in by_urn.get(urn, ())]
             for urn in {*state.dependencies, *_of_properties(state)}:
                 needed.extend(_descendants(urn, by_urn, children))
-            depth[state] = 1 + max((depth[other] for other in needed if other in depth), default=-1)
+            needs[state] = [other for other in needed if other in needs]
+            for twin in by_urn.get(state.urn, ()):
+                # What replaced it goes first, unless it is needed for that one in turn.
+                if twin in needs and not _reaches(state, twin, needs):
+                    needs[twin].append(state)
         by_urn.setdefault(state.urn, []).append(state)
         if state.parent:
             children.setdefault(state.parent, []).append(state)
+    depth: dict[ResourceState, int] = {}
+    for state in needs:
+        _measure(state, needs, depth)
     layers: list[list[ResourceState]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for state, level in depth.items():
-        layers[level].append(state)
+    for state in needs:
+        layers[depth[state]].append(state)
     return [list(reversed(layer)) for layer in reversed(layers)]
+
+
+def _measure(
+    state: ResourceState, needs: dict[ResourceState, list[ResourceState]], depth: dict[ResourceState, int]
+) -> None:
+    """Fills in how many levels a resource stands above what needs nothing; without recursion, for long chains."""
+    todo = [state]
+    while todo:
+        missing = [other for other in needs[todo[-1]] if other not in depth]
+        if missing:
+            todo.extend(missing)
+            continue
+        last = todo.pop()
+        depth[last] = 1 + max((depth[other] for other in needs[last]), default=-1)
+
+
+def _reaches(start: ResourceState, goal: ResourceState, needs: dict[ResourceState, list[ResourceState]]) -> bool:
+    seen = {start}
+    todo = [start]
+    while todo:
+        for other in needs[todo.pop()]:
+            if other is goal:
+                return True
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return False
 
 
 def _of_properties(state: ResourceState) -> set[str]:

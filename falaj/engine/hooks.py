@@ -55,10 +55,10 @@ class Hooks:
         if not state.resource_hooks:
             yield
             return
-        for name in state.resource_hooks.get(f"before_{kind}", ()):
+        for name in state.resource_hooks.get(f"Before{kind.title()}", ()):
             await self._run(name, "before", state, old, new, {})
         yield
-        for name in state.resource_hooks.get(f"after_{kind}", ()):
+        for name in state.resource_hooks.get(f"After{kind.title()}", ()):
             await self._run(name, "after", state, old, new, new.outputs if new else {})
 
     async def _run(
@@ -107,7 +107,7 @@ def deletion_hooks(resources: Iterable[ResourceState]) -> list[tuple[ResourceSta
     found = []
     for state in resources:
         hooks = state.resource_hooks
-        names = [*hooks.get("before_delete", ()), *hooks.get("after_delete", ())]
+        names = [*hooks.get("BeforeDelete", ()), *hooks.get("AfterDelete", ())]
         if names:
             found.append((state, names))
     return found

@@ -80,10 +80,11 @@ class Instance:
 
     async def check_config(self, urn: str, old: Properties, new: Properties) -> CheckResult:
         new = without_internal(new)
+        # As with the CLI, the configuration of a provider is checked without secret marks.
         result = await self._calls.run(
-            self.provider.check_config, urn, self._out(without_internal(old)), self._out(new)
+            self.provider.check_config, urn, unwrap_secrets(without_internal(old)), unwrap_secrets(new)
         )
-        return replace(result, inputs=self._back(result.inputs, new))
+        return replace(result, inputs=propagate_secrets(result.inputs, new))
 
     async def diff_config(
         self, urn: str, old: ResourceState, new_inputs: Properties, ignore: Sequence[str]
@@ -92,9 +93,9 @@ class Instance:
             self.provider.diff_config,
             urn,
             "",  # the CLI sends none either
-            self._out(without_internal(old.inputs)),
-            self._out(without_internal(old.outputs)),
-            self._out(without_internal(new_inputs)),
+            unwrap_secrets(without_internal(old.inputs)),
+            unwrap_secrets(without_internal(old.outputs)),
+            unwrap_secrets(without_internal(new_inputs)),
             ignore,
         )
 
@@ -112,21 +113,22 @@ class Instance:
     ) -> CheckResult:
         given = new if unknowns else known_only(new)
         result = await self._calls.run(
-            self.provider.check, urn, type, urn_name(urn), self._out(old, old=True), self._out(given), seed
+            self.provider.check, urn, type, urn_name(urn), self._out(old), self._out(given), seed
         )
         return replace(result, inputs=self._back(result.inputs, new))
 
     async def diff(
-        self, old: ResourceState, new_inputs: Properties, ignore: Sequence[str], *, unknowns: bool
+        self, type: str, old: ResourceState, new_inputs: Properties, ignore: Sequence[str], *, unknowns: bool
     ) -> DiffResult:
+        """``type`` is what it is to be; an alias may have given it another one."""
         return await self._calls.run(
             self.provider.diff,
             old.urn,
-            old.type,
+            type,
             old.id,
             self._out(old.inputs, old=True),
             self._out(old.outputs, old=True),
-            self._out(new_inputs if unknowns else known_only(new_inputs)),
+            self._out(new_inputs if unknowns else known_only(new_inputs), old=True),
             ignore,
         )
 

@@ -13,8 +13,8 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, resource_pb2, resource_pb2_grpc
 
 from falaj.engine.callbacks import Transforms
+from falaj.engine.decisions import Aborted
 from falaj.engine.events import Severity
-from falaj.engine.executor import Aborted
 from falaj.engine.provider import ProviderError
 from falaj.engine.program import ProgramSettings
 

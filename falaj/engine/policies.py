@@ -29,6 +29,10 @@ class Policies(Protocol):
         """Validates the whole stack; False when a mandatory policy is violated."""
         ...
 
+    def close(self) -> None:
+        """Ends the packs."""
+        ...
+
 
 class NoPolicies:
     evaluated = 0
@@ -42,6 +46,9 @@ class NoPolicies:
 
     async def analyze_stack(self, states: Sequence[ResourceState]) -> bool:
         return True
+
+    def close(self) -> None:
+        return
 
 
 NO_POLICIES: Final = NoPolicies()

@@ -77,12 +77,11 @@ class ProviderRegistry:
         lock = self._loading.setdefault(reference, asyncio.Lock())
         async with lock:
             if reference not in self._instances:
-                urn, id = parse_reference(reference)
-                state = next((state for state in states if state.urn == urn and state.id == id), None)
+                state = next((state for state in states if is_provider(state, reference)), None)
                 if state is None:
                     raise ProviderError(f"unknown provider {reference!r}")
                 instance = await self._load(state.type, state.inputs)
-                await instance.configure(urn, id, state.inputs)
+                await instance.configure(state.urn, state.id, state.inputs)
                 self._instances[reference] = instance
         return self.usable(reference)
 
@@ -195,5 +194,8 @@ def parse_type(reference: str) -> str:
     return parse_reference(reference).urn.split("::", 3)[2].rpartition("$")[2]
 
 
-def is_provider(state: ResourceState) -> bool:
-    return is_provider_type(state.type)
+def is_provider(state: ResourceState, reference: str = "") -> bool:
+    """Whether the resource is a provider, and the one that the reference names if there is one."""
+    if not is_provider_type(state.type):
+        return False
+    return not reference or str(ProviderReference(state.urn, state.id)) == reference

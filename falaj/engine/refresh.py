@@ -65,9 +65,11 @@ class RefreshStep(Step):
             if reasons:
                 self.warning = "Refreshed resource is in an unhealthy state:\n" + "\n".join(f"* {r}" for r in reasons)
             if old.external:
-                self.outcome = Op.SAME if self.found is old else Op.UPDATE
+                self.outcome = Op.SAME if equal(self.found.outputs, old.outputs) else Op.UPDATE
                 return
-            diff = await instance.diff(self.found, old.inputs, old.ignore_changes, unknowns=True)
+            diff = await instance.diff(old.type, self.found, old.inputs, old.ignore_changes, unknowns=True)
+            if self.found is not old:
+                self.found.outputs = mark_secrets(self.found.outputs, old.additional_secret_outputs)
         except ProviderError as error:
             raise StepError(str(error)) from error
         if diff.changes is Changes.UNKNOWN:
@@ -76,8 +78,8 @@ class RefreshStep(Step):
         self.drift = inverted(diff.detailed)
 
     def _taken_over(self, old: ResourceState, result: ReadResult, reasons: Sequence[str]) -> ResourceState:
-        inputs = old.inputs if result.inputs is None or old.external else result.inputs
-        outputs = mark_secrets(result.outputs, old.additional_secret_outputs)
+        inputs = old.inputs if result.inputs is None else result.inputs
+        outputs = result.outputs
         changed = not equal(inputs, old.inputs) or not equal(outputs, old.outputs)
         if not changed and result.id == old.id and list(reasons) == list(old.init_errors):
             return old
@@ -118,7 +120,7 @@ class Refresh:
             if isinstance(outcome, BaseException):
                 raise outcome
         found = {step.state: step.found for step in steps}
-        resources = surviving(base, [found.get(state, state) for state in base])
+        resources = surviving([found.get(state, state) for state in base])
         self._snapshot.rebase(resources)
         return resources
 
@@ -135,20 +137,17 @@ class Refresh:
             self._reporter.count(step.state.urn, step.outcome)
 
 
-def surviving(base: Sequence[ResourceState], found: Sequence[ResourceState | None]) -> list[ResourceState]:
+def surviving(found: Sequence[ResourceState | None]) -> list[ResourceState]:
     """The found states without those that are gone (None), and without any reference to them; pure.
 
-    A child of one that is gone moves up to the nearest ancestor that is left.
+    A child of one that is gone has no parent any more, until the program registers it again.
     """
     left = {state.urn for state in found if state is not None}
-    parents = {state.urn: state.parent for state in base}
-    return [_without(state, left, parents) for state in found if state is not None]
+    return [_without(state, left) for state in found if state is not None]
 
 
-def _without(state: ResourceState, left: set[str], parents: dict[str, str]) -> ResourceState:
-    parent = state.parent
-    while parent and parent not in left:
-        parent = parents.get(parent, "")
+def _without(state: ResourceState, left: set[str]) -> ResourceState:
+    parent = state.parent if state.parent in left else ""
     properties = {
         key: [urn for urn in urns if urn in left] for key, urns in (state.property_dependencies or {}).items()
     }

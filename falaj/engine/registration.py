@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from pulumi.runtime.proto import resource_pb2
 
+from falaj.engine.assets import contains_assets, hashed
 from falaj.engine.codec import from_struct, to_struct
-from falaj.engine.decisions import Refused
+from falaj.engine.decisions import Aborted, Refused
+from falaj.engine.errors import UnsupportedError
 from falaj.engine.events import Severity
-from falaj.engine.executor import Aborted, Executor
+from falaj.engine.executor import Executor
 from falaj.engine.goal import Aliases, Goal, SourcePositions, goal_from_request, is_root_stack
 from falaj.engine.instances import known_only
 from falaj.engine.properties import unwrap_outputs
@@ -54,10 +57,12 @@ class Registrar:
         reporter: Reporter,
         snapshot: SnapshotWriter,
         positions: SourcePositions,
+        directory: Path,
     ) -> None:
+        """``directory``: where the program runs, and what relative paths of assets start from."""
         self._stack, self._project = stack, project
         self._generator, self._executor, self._reporter, self._snapshot = generator, executor, reporter, snapshot
-        self._positions = positions
+        self._positions, self._directory = positions, directory
         self._aliases = Aliases(stack, project)
         self._deciding = asyncio.Lock()
         self.selection: ProviderSelection
@@ -82,10 +87,13 @@ class Registrar:
             urn = goal.urn
             if goal.custom and not is_provider_type(goal.type):
                 goal.provider = await self._provider(request, goal)
+            if contains_assets(goal.inputs):
+                goal.inputs = await asyncio.to_thread(hashed, goal.inputs, self._directory)
             self.selection.remember(urn, goal.custom, goal.parent, request.provider, dict(request.providers))
             self.on_registered(urn, goal.parent, request.transforms)
             outcome = await self._carry_out(goal)
-        except Refused as refused:
+        except (Refused, ValueError, UnsupportedError) as error:
+            refused = error if isinstance(error, Refused) else Refused(str(error), urn)
             self._refuse(refused)
             return resource_pb2.RegisterResourceResponse(urn=refused.urn or urn, result=_FAILED)
         state = outcome.state

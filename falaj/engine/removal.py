@@ -43,7 +43,9 @@ class Removal:
         order = deletion_order(self._base, set(condemned))
         steps = [[by_state[state] for state in layer] for layer in order]
         sames: list[list[Step]] = []
-        if self._destroying and self._restricted():
+        if self._restricted():
+            if not self._destroying:
+                kept = [state for state in kept if state.urn not in self._decisions.kept]
             sames = [[SameStep(state, state)] for state in kept]
         return sames + steps
 
@@ -63,7 +65,7 @@ class Removal:
             needed = closure(self._base, protected)
             return [state for state in unwanted if state.urn not in needed]
         if self._generator.excludes:
-            return self._without_excluded(unwanted)
+            return self._without_excluded(unwanted) if self._destroying else []
         if self._generator.targets:
             return self._targets_only(unwanted)
         return unwanted
@@ -102,10 +104,15 @@ class Removal:
 
     async def _ensure_providers(self, condemned: Iterable[ResourceState]) -> None:
         """Configures the providers that deletes need, from the state.  Raises Refused."""
-        for state in condemned:
-            if not state.custom or not state.provider or is_provider(state) or state.pending_replacement:
-                continue
-            try:
-                await self._run.registry.ensure(state.provider, self._base)
-            except ProviderError as error:
-                raise Refused(str(error), state.urn) from error
+        users = {
+            state.provider: state
+            for state in condemned
+            if state.custom and state.provider and not is_provider(state) and not state.pending_replacement
+        }
+        for provider in self._base:  # one provider may need what another one made
+            reference = f"{provider.urn}::{provider.id}"
+            if reference in users:
+                try:
+                    await self._run.registry.ensure(reference, self._base)
+                except ProviderError as error:
+                    raise Refused(str(error), users[reference].urn) from error

@@ -165,7 +165,7 @@ class Replacements:
             instance = await generator.run.registry.fresh(state.type, state.urn, state.inputs)
             return await instance.diff_config(state.urn, state, inputs, ())
         instance = await generator.run.registry.ensure(state.provider, generator.base)
-        return await instance.diff(state, inputs, (), unknowns=True)
+        return await instance.diff(state.type, state, inputs, (), unknowns=True)
 
     async def _ensure_provider(self, old: ResourceState) -> None:
         """The old resource is deleted by the provider that it was made with.  Raises Refused."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from falaj.engine.decisions import Aborted
 from falaj.engine.checkpoint import Checkpoint
 from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState
 
@@ -36,6 +37,7 @@ class SnapshotWriter:
         self._dirty = len(self._carried) != len(base.pending_operations)
         self._writing: asyncio.Task[None] | None = None
         self._last_token = 0
+        self._halted = False
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -48,6 +50,8 @@ class SnapshotWriter:
         self._pending[token] = PendingOperation(resource, type)
         try:
             await self._persist()
+            if self._halted:
+                raise Aborted  # something failed meanwhile: no further provider call may begin
             yield
         except asyncio.CancelledError:
             raise
@@ -59,6 +63,10 @@ class SnapshotWriter:
     def _end(self, token: int) -> None:
         del self._pending[token]
         self.touch()
+
+    def halt(self) -> None:
+        """From now on no operation begins; those that run come to their end."""
+        self._halted = True
 
     def complete(self, state: ResourceState) -> None:
         self._completed[state] = None

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from falaj.engine.codec import to_wire
 from falaj.engine.errors import ConfigError, DeploymentError, StateError, UnsupportedError
 from falaj.engine.events import EventSink, Summary
 from falaj.engine.integrity import problems
+from falaj.engine.locks import LockHolder
 from falaj.engine.options import Interrupt, Options
+from falaj.engine.policies import NO_POLICIES, Policies
 from falaj.engine.project import Configuration, Project, configuration, load_project
 from falaj.engine.properties import unwrap_secrets
 from falaj.engine.provider import ProviderHost
-from falaj.engine.resource_state import ResourceState
+from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState
 from falaj.engine.secrets import (
     Crypter,
     NoSecrets,
@@ -186,8 +188,18 @@ class Stack:
             written = True
             await loop.run_in_executor(writer, lambda: self._backend.save(self._id, data, durable=last))
 
+        def start_policies(emit: EventSink) -> Policies:
+            packs = task.options.policy_packs if task.kind == "update" else ()
+            if not packs:
+                return NO_POLICIES
+            from falaj.engine.policy import PolicyContext
+            from falaj.engine.policy_packs import PolicyPacks
+
+            context = PolicyContext(self.project.name, self.name, task.preview, task.program.configuration)
+            return PolicyPacks(packs, context, emit)
+
         with ThreadPoolExecutor(1, thread_name_prefix="falaj-state") as writer:
-            deployment = Deployment(task, checkpoint, save, self._host, self._outputs_of_other, sink)
+            deployment = Deployment(task, checkpoint, save, self._host, self._outputs_of_other, sink, start_policies)
             return await deployment.carry_out(interrupt)
 
     def _refuse_hooks(self, found: list[Any], sink: EventSink) -> None:
@@ -259,6 +271,28 @@ class Stack:
     def cancel(self) -> int:
         """Breaks the locks of the stack, whoever holds them; answers how many there were."""
         return self._backend.cancel(self._id)
+
+    def lock_holders(self) -> list[LockHolder]:
+        """Who holds the stack at this moment."""
+        return self._backend.lock(self._id).holders()
+
+    def pending_creates(self) -> list[PendingOperation]:
+        """Creates that were under way when a deployment was killed; nobody knows whether they came to be."""
+        if not self._backend.exists(self._id):
+            return []
+        return [o for o in self._load().pending_operations if o.type is OperationType.CREATING]
+
+    def drop_pending_creates(self, urns: Collection[str]) -> None:
+        """Forgets the pending creates of these resources."""
+
+        def drop(checkpoint: Checkpoint) -> None:
+            checkpoint.pending_operations = [
+                o
+                for o in checkpoint.pending_operations
+                if o.type is not OperationType.CREATING or o.resource.urn not in urns
+            ]
+
+        self._edit(drop)
 
     def unprotect(self, urns: Iterable[str] | None) -> None:
         """Takes the protection off the resources, or off all (None).  Raises StateError for an unknown URN."""

@@ -21,11 +21,12 @@ from falaj.engine.options import Options
 from falaj.engine.paths import keep_ignored, parse_path
 from falaj.engine.properties import contains_unknowns, equal, unwrap_secrets
 from falaj.engine.provider import Changes, CheckFailure, DiffResult, ProviderError
+from falaj.engine.providers import is_provider
 from falaj.engine.replacement import Replacements
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.steps import CreateStep, ImportStep, ReadStep, Run, SameStep, SkippedCreateStep, Step, UpdateStep
 from falaj.engine.targets import UrnPatterns
-from falaj.engine.urn import is_default_provider, is_provider_type
+from falaj.engine.urn import is_provider_type
 from falaj.engine.values import Properties, Secret, Value
 
 class StepGenerator:
@@ -228,7 +229,7 @@ class StepGenerator:
             )
             diff = some
         else:
-            diff = await instance.diff(old, new.inputs, goal.ignore_changes, unknowns=self.run.preview)
+            diff = await instance.diff(new.type, old, new.inputs, goal.ignore_changes, unknowns=self.run.preview)
         if diff.changes is Changes.UNKNOWN:
             diff = replace(compared_inputs(old.inputs, new.inputs), replaces=diff.replaces)
         return with_replace_on_changes(diff, [parse_path(path) for path in goal.replace_on_changes]), False
@@ -239,15 +240,12 @@ class StepGenerator:
             return old.provider != new.provider and bool(old.provider) != bool(new.provider)
         before, _, before_id = old.provider.rpartition("::")
         now, _, now_id = new.provider.rpartition("::")
-        before = self.decisions.aliased.get(before, before)
-        if before == now and before_id == now_id:
+        if (self.decisions.aliased.get(before, before), before_id) == (now, now_id):
             return False
-        if before != now and not (is_default_provider(before) and is_default_provider(now)):
-            return True
         instance, registered = self.run.registry.get(new.provider), self.providers.get(now)
-        former = next((state for state in self.base if state.urn == before and state.id == before_id), None)
+        former = next((state for state in self.base if is_provider(state, old.provider)), None)
         if instance is None or registered is None or former is None:
-            return before != now
+            return True
         return forces_replacement(await instance.diff_config(now, former, registered.inputs, ()))
 
     async def check(self, goal: Goal, new: ResourceState, old_inputs: Properties, instance: Instance | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from falaj.engine.checkpoint import timestamp
@@ -350,7 +350,9 @@ class ReadStep(Step):
             new.id = ""
         if old is not None:
             new.created, new.modified = old.created, old.modified
-            if not equal(old.outputs, new.outputs):
+            changed = not equal(old.outputs, new.outputs)
+            self.logical = changed and old.external
+            if changed or not old.external:
                 new.modified = timestamp()
         if self.replacing:
             assert old is not None
@@ -387,7 +389,8 @@ class ImportStep(Step):
 
     op = Op.IMPORT
     replacing: bool = False
-    checked: bool = field(default=False)
+    obstacle: str = ""
+    """Why it cannot be done, where that is known before."""
 
     @property
     def operation(self) -> Op:
@@ -396,6 +399,8 @@ class ImportStep(Step):
     async def apply(self, run: Run) -> None:
         new = self.new
         assert new is not None
+        if self.obstacle:
+            raise StepError(self.obstacle)
         instance = self._instance(run, new)
         empty = new.copy(inputs={}, outputs={})
         try:
