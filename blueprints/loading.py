@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,7 +84,9 @@ def parse(data: Mapping[str, Any], *, origin: str, changes: Mapping[str, Any] | 
         raise InvalidBlueprintError(_join_missing(inner or problems)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+@functools.cache
+def _read(path: Path) -> Mapping[str, Any]:
+    """Parse a shipped file once; what is returned is never modified (``overrides.merge`` copies)."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise BlueprintFileError(

@@ -19,7 +19,7 @@ from blueprints.loading import load
 from blueprints.placement import Placement, choose_zones, place, region_of
 from blueprints.region import Catalogue
 from blueprints.schema import Blueprint
-from blueprints.serving import CPU_NODE_TYPES, Serving, cheapest_serving
+from blueprints.serving import CPU_NODE_TYPES, Serving, serving_options
 from blueprints.sizing import (
     Replicas,
     gpu_nodes_for_hours,
@@ -104,11 +104,11 @@ def _plan(need: Need, name: str, why: tuple[str, ...]) -> Recommendation:
     base = load(name)
     region = region_of(base)
     _check_training(need, region, base)
-    serving = _serving(need, name, region, base)
-    overrides = _overrides(need, name, serving, region, base)
-    blueprint = load(name, overrides)
-    placement = place(blueprint, region)
-    cost = estimate(blueprint, region, placement)
+    # Whole bills are compared, not nodes: a larger node also means more volumes, flow logs and threat detection.
+    plans = [_priced(need, name, option, region, base) for option in _serving_options(need, name, region, base)]
+    serving, overrides, blueprint, placement, cost = min(
+        plans, key=lambda plan: (plan[-1].expected_usd, plan[0].instance_type)
+    )
     outcome, statement = Outcome.FITS, "the region offers it; capacity is never certain"
     if need.budget_usd is not None:
         statement += f"; {cost.verdict()}"
@@ -206,8 +206,8 @@ def _check_training(need: Need, region: Catalogue, base: Blueprint) -> None:
         )
 
 
-def _serving(need: Need, name: str, region: Catalogue, base: Blueprint) -> Serving:
-    return cheapest_serving(
+def _serving_options(need: Need, name: str, region: Catalogue, base: Blueprint) -> tuple[Serving, ...]:
+    return serving_options(
         need.requests_per_second,
         need.p99_target_ms,
         need.model_size_gib,
@@ -215,6 +215,15 @@ def _serving(need: Need, name: str, region: Catalogue, base: Blueprint) -> Servi
         zones=choose_zones(base.network.zone_count, region),
         region=region,
     )
+
+
+def _priced(
+    need: Need, name: str, serving: Serving, region: Catalogue, base: Blueprint
+) -> tuple[Serving, dict[str, Any], Blueprint, Placement, Cost]:
+    overrides = _overrides(need, name, serving, region, base)
+    blueprint = load(name, overrides)
+    placement = place(blueprint, region)
+    return serving, overrides, blueprint, placement, estimate(blueprint, region, placement)
 
 
 def _overrides(need: Need, name: str, serving: Serving, region: Catalogue, base: Blueprint) -> dict[str, Any]:

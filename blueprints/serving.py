@@ -1,6 +1,6 @@
-"""The cheapest nodes that serve one model within its latency target: on CPU, or on a GPU type that stands.
+"""The nodes that could serve one model within its latency target: on CPU, or on a GPU type that stands.
 
-Pure.  Prices are those of the region catalogue; the queueing behind the replicas is explained in ``sizing``.
+Pure.  The queueing behind the replicas is explained in ``sizing``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ CPU_NODE_TYPES = ("m7g.xlarge", "m7g.2xlarge", "m7g.4xlarge", "m7g.8xlarge")
 GPU_NODE_TYPES = ("g6.xlarge", "g6.2xlarge", "g6.4xlarge", "g5.xlarge", "g6.12xlarge", "g6.48xlarge", "p5en.48xlarge")
 """g6e is left out: sources disagree on whether the region offers it (``Catalogue.conflicts``)."""
 MIN_REPLICAS = 2
-"""One answers while the other moves off a node that is taken back."""
+MIN_NODES = 2
+"""Of CPU nodes: one answers while the other is taken back or drained."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,6 @@ class Serving:
     instance_type: str
     nodes: int
     replicas: Replicas
-    usd_per_hour: float
-    """Of all its nodes."""
 
     @property
     def reason(self) -> str:
@@ -37,7 +36,7 @@ class Serving:
         return f"{what}: {self.replicas.reason}"
 
 
-def cheapest_serving(
+def serving_options(
     requests_per_second: float,
     p99_target_ms: float,
     size_gib: float,
@@ -45,20 +44,20 @@ def cheapest_serving(
     small: bool,
     zones: Sequence[str],
     region: Catalogue,
-) -> Serving:
-    """Choose among CPU and GPU nodes of ``zones``.
+) -> tuple[Serving, ...]:
+    """Every way to serve the model in time on CPU and GPU nodes of ``zones``, at least one.
 
-    ``small``: CPU nodes on spot, one at least, and no nodes of eight H200 (one costs fifty times a small platform).
-    Raises SizingError, with the first reason, if no type serves the model in time.
+    ``small``: CPU nodes on spot, and no nodes of eight H200 (one costs fifty times a small platform).
+    Raises SizingError, with the first and the last reason, if no type serves the model in time.
     """
     load = (requests_per_second, p99_target_ms, size_gib)
     failures: list[str] = []
-    options = [*_on_cpu(load, small, zones, region, failures), *_on_gpu(load, small, zones, region, failures)]
+    options = (*_on_cpu(load, small, zones, region, failures), *_on_gpu(load, small, zones, region, failures))
     if not options:
         raise SizingError(
             "; ".join(dict.fromkeys((failures[0], failures[-1]))) if failures else "no zone to serve from"
         )
-    return min(options, key=lambda option: (option.usd_per_hour, option.instance_type))
+    return options
 
 
 def _on_cpu(
@@ -71,18 +70,15 @@ def _on_cpu(
         return
     for name in CPU_NODE_TYPES:
         kind = region.instance(name)
-        prices = [kind.spot[zone].value for zone in zones if zone in kind.spot] if small else []
-        if not small and kind.on_demand:
-            prices = [kind.on_demand.value]
-        if not prices:
+        if not set(zones) & set(kind.zones):
             continue
         try:
             fit = replicas_per_node(replicas, kind.vcpu, kind.memory_gib)
         except SizingError as error:
             failures.append(f"on CPU: {error}")
             continue
-        nodes = max(1 if small else 2, math.ceil(replicas.count / fit))
-        yield Serving("cpu", name, nodes, replicas, nodes * min(prices))
+        nodes = max(MIN_NODES, math.ceil(replicas.count / fit))
+        yield Serving("cpu", name, nodes, replicas)
 
 
 def _on_gpu(
@@ -107,4 +103,4 @@ def _on_gpu(
             failures.append(f"on GPU: {error}")
             continue
         nodes = math.ceil(replicas.count / (kind.gpu.count // gpus))
-        yield Serving("gpu", name, nodes, replicas, nodes * kind.on_demand.value)
+        yield Serving("gpu", name, nodes, replicas)

@@ -104,8 +104,8 @@ def test_gpu_type_offered_only_in_a_zone_not_in_use_is_refused() -> None:
 def test_gpu_pool_kept_to_lost_zones_is_refused() -> None:
     message = refused(OnlyLostZonesError, {f"{SPOT}.zones": ["mec1-az2"]})
     assert message == (
-        "node_pools.gpu-spot.zones: mec1-az2 only, and lost; allowed: mec1-az1, mec1-az3; keep to a zone that stands, or "
-        "drop zones"
+        "node_pools.gpu-spot.zones: mec1-az2 only, and lost; allowed: mec1-az1, mec1-az3; keep to a zone that "
+        "stands, or drop zones"
     )
 
 
@@ -190,7 +190,7 @@ def test_nothing_is_ever_placed_in_a_lost_zone(name: str, states: tuple[str, ...
     try:
         placement = placed({"network.zone_conditions": conditions}, name)
     except PlacementError:
-        # With two zones standing one of them offers each GPU family, so only two lost zones may be the reason.
+        # With two zones standing, one of them offers each GPU family, so only two lost zones may be the reason.
         assert len(lost) > 1
         return
     assert not lost & set(placement.zones)
