@@ -164,6 +164,19 @@ def test_protected_cluster_refuses_to_go_until_an_update(account: Account) -> No
     assert not cluster.refresh()
 
 
+@pytest.mark.parametrize(("type", "name"), [(CLUSTER, "clusterIdentifier"), (INSTANCE, "identifier")])
+def test_fixed_name_is_free_again_and_no_backup_stays(account: Account, type: str, name: str) -> None:
+    inputs = {**(cluster_inputs() if type == CLUSTER else instance_inputs(deletionProtection=False)), name: "again"}
+    for _ in range(2):
+        database = account.created(type, "again", inputs)
+        database.delete()
+        assert not database.refresh()
+    rds = client(account.endpoint_url, "rds")
+    clusters = rds.describe_db_cluster_snapshots(DBClusterIdentifier="again")["DBClusterSnapshots"]
+    instances = rds.describe_db_snapshots(DBInstanceIdentifier="again")["DBSnapshots"]
+    assert not clusters + instances
+
+
 def test_members_join_the_cluster_and_the_first_writes(account: Account) -> None:
     cluster = account.created(CLUSTER, "team", cluster_inputs())
     inputs = {"clusterIdentifier": cluster.id, "engine": "aurora-postgresql", "instanceClass": "db.serverless"}

@@ -157,7 +157,9 @@ class Instance(Handler):
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
         aws.client("rds").delete_db_instance(
-            DBInstanceIdentifier=outputs.get("identifier") or inputs["identifier"], SkipFinalSnapshot=True
+            DBInstanceIdentifier=outputs.get("identifier") or inputs["identifier"],
+            SkipFinalSnapshot=True,
+            DeleteAutomatedBackups=inputs.get("deleteAutomatedBackups", True),
         )
 
     @staticmethod
@@ -293,7 +295,13 @@ class Cluster(Handler):
         return self._outputs(cluster)
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
-        aws.client("rds").delete_db_cluster(DBClusterIdentifier=id, SkipFinalSnapshot=True)
+        rds = aws.client("rds")
+        rds.delete_db_cluster(DBClusterIdentifier=id, SkipFinalSnapshot=True)
+        if inputs.get("deleteAutomatedBackups", True):
+            # AWS deletes them along; moto keeps them, and a new cluster of that name would fail to make its own.
+            kept = rds.describe_db_cluster_snapshots(DBClusterIdentifier=id, SnapshotType="automated")
+            for snapshot in kept["DBClusterSnapshots"]:
+                rds.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=snapshot["DBClusterSnapshotIdentifier"])
 
     @staticmethod
     def _outputs(cluster: Any) -> Outputs:
