@@ -81,7 +81,8 @@ class Backup(PlatformComponent):
             min_retention_days=spec.vault_lock_min_days,
             max_retention_days=spec.vault_lock_max_days,
             changeable_for_days=LOCK_GRACE_DAYS if compliance_lock else None,
-            opts=self.child_opts(),
+            # A vault has one lock: deleting the old one last would delete the new one.
+            opts=self.child_opts(delete_before_replace=True),
         )
         plan = backup.Plan(
             name,
@@ -111,7 +112,8 @@ class Backup(PlatformComponent):
             plan_id=plan.id,
             iam_role_arn=role.arn,
             selection_tags=[{"type": "STRINGEQUALS", "key": BACKUP_TAG, "value": "daily"}],
-            opts=self.child_opts(),
+            # Every change replaces it, and its name is taken until the old one is gone.
+            opts=self.child_opts(delete_before_replace=True),
         )
         self._failure_alert(environment, vault, alerts_topic_arn)
         self.vault_name = vault.name

@@ -84,7 +84,8 @@ class Encryption(PlatformComponent):
         default_key = ebs.DefaultKmsKey(
             f"{name}-volumes",
             key_arn=self.key_arns["platform"],
-            opts=self.child_opts(),
+            # The region has one default: deleting the old setting last would reset the new one to AWS's own key.
+            opts=self.child_opts(delete_before_replace=True),
         )
         ebs.EncryptionByDefault(f"{name}-volumes", enabled=True, opts=self.child_opts(depends_on=[default_key]))
         self.register_declared_outputs()

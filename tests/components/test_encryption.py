@@ -121,6 +121,10 @@ def test_node_volumes_can_be_encrypted_once_the_auto_scaling_role_exists(exists:
     assert not any(sid.startswith("AutoScaling") for sid in others)
 
 
+def test_a_new_default_key_is_not_undone_by_the_removal_of_the_old_one() -> None:
+    assert build(platform("smb")).one("aws:ebs/defaultKmsKey:DefaultKmsKey").delete_before_replace
+
+
 def test_protection_can_be_switched_off_for_throwaway_stacks() -> None:
     assert not any(key.protect for key in build(platform("smb"), protect=False).of(KEY))
 

@@ -327,6 +327,10 @@ def test_children_belong_to_the_part_they_serve() -> None:
     assert {parents[component.urn].parent for component in recording.of("falaj:network:Egress")} == {top.urn}
 
 
+def test_a_gateway_gives_its_address_up_before_its_successor_needs_it() -> None:
+    assert all(gateway.delete_before_replace for gateway in recorded("enterprise").of(NAT))
+
+
 def test_addresses_that_partners_know_and_the_vpc_are_protected() -> None:
     recording = recorded("enterprise")
     assert {resource.type for resource in recording.resources if resource.protect} == {
