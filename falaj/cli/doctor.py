@@ -83,21 +83,23 @@ def _settings(paths: ProjectPaths, stack_name: str) -> Iterator[Finding]:
         return
     import yaml
 
-    config = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
-    region = str(config.get("aws:region") or config.get("falaj:region") or "")
-    blueprint = config.get("falaj:blueprint", "none")
-    yield Finding("stack", OK, f"{stack_name}: blueprint {blueprint}")
-    from blueprints.region import catalogue
+    from blueprints.errors import BlueprintError
+    from blueprints.loading import load
+    from blueprints.region import catalogue, regions
 
-    chosen = region or catalogue().region
-    in_country = chosen == catalogue().region
-    zones = ", ".join(f"{zone.zone_id} {zone.condition}" for zone in catalogue().zones)
-    yield Finding(
-        "region",
-        OK if in_country else MISSING,
-        f"{chosen} ({zones})",
-        "recorded conditions: capacity is never claimed" if in_country else "data must stay in the UAE",
-    )
+    config = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
+    name = str(config.get("falaj:blueprint", ""))
+    try:
+        blueprint = load(name, config.get("falaj:overrides") or {})
+    except BlueprintError as error:
+        yield Finding("stack", MISSING, str(error), f"mend stacks/config/{path.name}")
+        return
+    yield Finding("stack", OK, f"{stack_name}: blueprint {name}")
+    if blueprint.region not in regions():
+        yield Finding("region", MISSING, blueprint.region, f"data must stay in the UAE: {', '.join(regions())}")
+        return
+    zones = ", ".join(f"{zone.zone_id} {zone.condition}" for zone in catalogue(blueprint.region).zones)
+    yield Finding("region", OK, f"{blueprint.region} ({zones})", "conditions as recorded; capacity is never claimed")
 
 
 def _passphrase(paths: ProjectPaths, stack_name: str) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The failures guarded here: a secret on a screen, a replacement counted twice, a resource under the wrong component."""
+"""The failures guarded here: a secret on a screen, a replacement counted twice, a resource in the wrong component."""
 
 from __future__ import annotations
 
