@@ -120,3 +120,12 @@ def test_role_with_policies_of_others_refuses_to_go(account: Account, role: Reso
     account.created("aws:iam/rolePolicy:RolePolicy", "read", {"role": role.id, "policy": document()})
     with pytest.raises(Exception, match="DeleteConflict"):
         role.delete()
+
+
+def test_role_of_a_service_is_named_by_the_service(account: Account) -> None:
+    first = {"awsServiceName": "config.amazonaws.com"}
+    type = "aws:iam/serviceLinkedRole:ServiceLinkedRole"
+    assert_full_life(account, type, "config", first, {**first, "description": "recorder", "tags": {"use": "audit"}})
+    made = account.created(type, "config", first)
+    assert made.outputs["name"] == "AWSServiceRoleForconfig"
+    made.delete()

@@ -240,7 +240,7 @@ class AwsProvider:
         defaults = self._configuration.default_tags if self._configuration else {}
         if tags is UNKNOWN:
             return UNKNOWN
-        return {**defaults, **(tags or {})}
+        return {**defaults, **(tags if isinstance(tags, Mapping) else {})}  # another kind was rejected before
 
     def _own_tags(self, all_tags: Mapping[str, str], declared: Mapping[str, str]) -> dict[str, str]:
         """The tags beside the provider's defaults; a default that the resource spells out itself stays."""

@@ -141,7 +141,7 @@ def _value_problems(module: str, path: str, expected: ValueType, value: Value) -
             expected.kind == "boolean" or not isinstance(value, bool)
         )
         if not right and not integral:
-            yield path, f"expected a {expected.kind}, got {_kind(value)}"
+            yield path, f"expected {'an' if expected.kind == 'integer' else 'a'} {expected.kind}, got {_kind(value)}"
     elif expected.kind == "list":
         if not isinstance(value, list | tuple):
             yield path, f"expected a list, got {_kind(value)}"

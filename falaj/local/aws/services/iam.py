@@ -116,6 +116,48 @@ class Role(Handler):
         return {"arn": role["Arn"], "uniqueId": role["RoleId"], "createDate": role["CreateDate"].isoformat()}
 
 
+class ServiceLinkedRole(Handler):
+    """The role of an AWS service in the account; the service itself chooses its name.  Its id is the ARN."""
+
+    type = "aws:iam/serviceLinkedRole:ServiceLinkedRole"
+    force_new = frozenset({"awsServiceName", "customSuffix"})
+
+    def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
+        parameters = request(
+            inputs, {"awsServiceName": "AWSServiceName", "customSuffix": "CustomSuffix", "description": "Description"}
+        )
+        role = aws.client("iam").create_service_linked_role(**parameters)["Role"]
+        return role["Arn"], self._outputs(role)
+
+    def configure(self, aws: Aws, id: str, inputs: Properties) -> None:
+        if inputs.get("tagsAll"):
+            aws.client("iam").tag_role(RoleName=_role_name(id), Tags=tag_list(inputs["tagsAll"]))
+
+    def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
+        role = aws.client("iam").get_role(RoleName=_role_name(id))["Role"]
+        service = role["Path"].removeprefix("/aws-service-role/").strip("/")
+        description = role.get("Description") or None
+        tags = tag_map(role.get("Tags"))
+        return {**self._outputs(role), "awsServiceName": service, "description": description, "tagsAll": tags}
+
+    def update(self, aws: Aws, id: str, update: Update) -> Outputs:
+        iam, name = aws.client("iam"), _role_name(id)
+        if update.has("description"):
+            iam.update_role(RoleName=name, Description=update.new.get("description") or "")
+        if update.tags_to_remove:
+            iam.untag_role(RoleName=name, TagKeys=update.tags_to_remove)
+        if update.tags_to_set:
+            iam.tag_role(RoleName=name, Tags=tag_list(update.tags_to_set))
+        return {}
+
+    def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
+        aws.client("iam").delete_service_linked_role(RoleName=_role_name(id))
+
+    @staticmethod
+    def _outputs(role: dict[str, Any]) -> Outputs:
+        return {**Role._outputs(role), "name": role["RoleName"], "path": role["Path"]}
+
+
 class Policy(Handler):
     type = "aws:iam/policy:Policy"
     auto_name = AutoName(max_length=128)
@@ -327,4 +369,4 @@ def _text(document: Any) -> str:
     return unquote(document) if isinstance(document, str) else json.dumps(document)
 
 
-HANDLERS = (InstanceProfile, OpenIdConnectProvider, Policy, Role, RolePolicy, RolePolicyAttachment)
+HANDLERS = (InstanceProfile, OpenIdConnectProvider, Policy, Role, RolePolicy, RolePolicyAttachment, ServiceLinkedRole)

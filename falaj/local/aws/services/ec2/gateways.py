@@ -115,6 +115,8 @@ class NatGateway(Ec2Resource):
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
         ec2 = aws.client("ec2")
+        if self.read(aws, id, inputs, outputs) is None:
+            return  # moto fails on a gateway that it does not know
         ec2.delete_nat_gateway(NatGatewayId=id)
         # AWS takes the address off a deleted gateway; moto leaves it on, and no other gateway could ever have it.
         allocation_id = inputs.get("allocationId")

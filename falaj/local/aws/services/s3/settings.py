@@ -59,7 +59,7 @@ class BucketVersioning(BucketSetting):
         return {"versioningConfiguration": {"status": status or "Disabled"}}
 
     def remove(self, s3: Any, bucket: str, inputs: Properties) -> None:
-        if inputs["versioningConfiguration"]["status"] == "Enabled":
+        if _wants(inputs, "Enabled"):
             try:
                 s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
             except s3.exceptions.ClientError as error:
