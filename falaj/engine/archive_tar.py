@@ -73,6 +73,8 @@ def tar_stream(contents: Iterable[tuple[str, Source]]) -> Iterator[bytes]:
 
 def file_chunks(path: Path) -> Iterator[bytes]:
     """Raises ValueError for a file that cannot be read."""
+    if not path.is_file():  # reading a pipe would never end
+        raise ValueError(f"{path} cannot be read: it is no regular file")
     try:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
