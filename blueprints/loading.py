@@ -21,7 +21,8 @@ from blueprints.errors import (
     UnknownBlueprintError,
     suggestion,
 )
-from blueprints.schema import PATTERNS, Blueprint
+from blueprints.fields import PATTERNS
+from blueprints.schema import Blueprint
 
 _ROOT = Path(__file__).parent
 _MAX_FILE_BYTES = 1_000_000

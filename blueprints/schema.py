@@ -12,66 +12,10 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
-"""Lower-case letters, digits and inner hyphens, at most 32 characters: valid in bucket, role and Kubernetes names."""
-
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]{1,64}@[^@\s,]+\.[^@\s,]+$", max_length=254)]
-Domain = Annotated[
-    str, StringConstraints(pattern=r"^\.?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$", max_length=253)
-]
-"""A host name, or with a leading dot a domain and everything below it."""
-ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,5}\d-az\d$")]
-"""``mec1-az1``.  Letters (``me-central-1a``) name another zone in every account and are refused."""
-RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$", max_length=576)]
-
-PATTERNS = {
-    r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$": "lower-case letters, digits and inner hyphens, at most 32 characters",
-    r"^[^@\s,]{1,64}@[^@\s,]+\.[^@\s,]+$": "an e-mail address",
-    r"^\.?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$": "a host name, or .domain for all below it",
-    r"^[a-z]{3,5}\d-az\d$": "a zone id such as mec1-az1 (letters name another zone in every account)",
-    r"^arn:aws:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$": "the ARN of an IAM role",
-    r"^1\.\d{2}$": "a Kubernetes version such as 1.35 (quote it)",
-}
-"""The patterns above in words, for messages."""
-
-LOG_RETENTION_DAYS = (
-    1,
-    3,
-    5,
-    7,
-    14,
-    30,
-    60,
-    90,
-    120,
-    150,
-    180,
-    365,
-    400,
-    545,
-    731,
-    1096,
-    1827,
-    2192,
-    2557,
-    2922,
-    3288,
-    3653,
-)
-"""The only values CloudWatch Logs takes (PutRetentionPolicy, retentionInDays)."""
-
-
-def _log_retention(days: int) -> int:
-    if days not in LOG_RETENTION_DAYS:
-        near = min(LOG_RETENTION_DAYS, key=lambda allowed: (allowed < days, abs(allowed - days)))
-        allowed = ", ".join(map(str, LOG_RETENTION_DAYS))
-        raise ValueError(f"given {days}; CloudWatch Logs keeps for {allowed} days; use {near}")
-    return days
-
-
-LogRetentionDays = Annotated[int, Field(ge=1, le=3_653), AfterValidator(_log_retention)]
+from blueprints.fields import LOG_RETENTION_DAYS as LOG_RETENTION_DAYS
+from blueprints.fields import Domain, Email, KubernetesVersion, LogRetentionDays, Name, RoleArn, ZoneId
 
 
 class Spec(BaseModel):
@@ -224,7 +168,7 @@ class Endpoint(Spec):
 
 
 class Cluster(Spec):
-    kubernetes_version: Annotated[str, StringConstraints(pattern=r"^1\.\d{2}$")]
+    kubernetes_version: KubernetesVersion
     endpoint: Endpoint = Endpoint()
     log_retention_days: LogRetentionDays
     admin_role_arns: tuple[RoleArn, ...] = ()

@@ -311,7 +311,7 @@ def _print_totals(console: Console, bill: Cost) -> None:
     style = "green" if bill.within_budget else "red"
     console.print(Text(bill.verdict(), style=style))
     console.print(
-        f"{bill.measured_share:.0%} of the expected total at prices read for this region; the rest is estimated or assumed"
+        f"{bill.measured_share:.0%} of the expected total is at prices read for this region; the rest are estimates"
     )
 
 
