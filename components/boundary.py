@@ -178,8 +178,9 @@ class PermissionsBoundary(PlatformComponent):
         boundary_arn = environment.arn("iam", f"policy/{policy_name}", regional=False)
         document = boundary_document(boundary_statements(environment, boundary_arn=boundary_arn))
         super().__init__("falaj:identity:PermissionsBoundary", name, opts)
+        # Logical name is frozen: the policy pack knows a ceiling, which grants nothing, by a name that ends so.
         policy = iam.Policy(
-            f"{name}-policy",
+            name,
             name=policy_name,
             description="Most that a role of the platform can ever do; nothing outside the region",
             policy=document,
