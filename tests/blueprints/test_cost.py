@@ -5,17 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blueprints
-from blueprints.cost import (
-    HOURS_PER_MONTH,
-    INTERFACE_ENDPOINTS,
-    Cost,
-    estimate,
-    node_price,
-    scaled_figure,
-    training_pool,
-)
+from blueprints.cost import HOURS_PER_MONTH, INTERFACE_ENDPOINTS, Cost, estimate
 from blueprints.errors import CatalogueError
 from blueprints.placement import place, region_of
+from blueprints.prices import node_price, scaled_figure, training_pool
 from blueprints.region import Kind
 
 properties = settings(derandomize=True, max_examples=40, deadline=None)
