@@ -11,6 +11,7 @@ from tests.support.moto_server import ACCOUNT_ID, REGION, client
 REPOSITORY = "aws:ecr/repository:Repository"
 LIFECYCLE = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
 CACHE_RULE = "aws:ecr/pullThroughCacheRule:PullThroughCacheRule"
+TEMPLATE = "aws:ecr/repositoryCreationTemplate:RepositoryCreationTemplate"
 SCANNING = "aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration"
 
 
@@ -66,9 +67,11 @@ def test_registry_scanning_lives_through_create_update_and_delete(account: Accou
     assert_full_life(account, SCANNING, "registry", first, second)
 
 
-def test_pull_through_rule_is_marked_and_settles(account: Account) -> None:
-    inputs = {"ecrRepositoryPrefix": "quay", "upstreamRegistryUrl": "quay.io"}
-    rule = account.created(CACHE_RULE, "quay", inputs)
-    assert rule.outputs["__falaj"] == {"emulated": "state"}
-    assert rule.id == "quay"
-    assert_settled(rule, inputs)
+def test_pull_through_rule_and_template_are_marked_and_settle(account: Account) -> None:
+    rule = {"ecrRepositoryPrefix": "quay", "upstreamRegistryUrl": "quay.io"}
+    template = {"prefix": "quay", "appliedFors": ["PULL_THROUGH_CACHE"], "lifecyclePolicy": lifecycle_policy(10)}
+    for type, inputs in ((CACHE_RULE, rule), (TEMPLATE, template)):
+        made = account.created(type, "quay", inputs)
+        assert made.outputs["__falaj"] == {"emulated": "state"}
+        assert (made.id, made.outputs["registryId"]) == ("quay", ACCOUNT_ID)
+        assert_settled(made, inputs)

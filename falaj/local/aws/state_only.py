@@ -14,8 +14,10 @@ STATE_ONLY: Final[dict[str, str]] = {
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": "no CreatePodIdentityAssociation",
     "aws:elasticache/subnetGroup:SubnetGroup": "no DeleteCacheSubnetGroup: a deleted group would stay readable",
     "aws:elasticache/parameterGroup:ParameterGroup": "no CreateCacheParameterGroup",
+    "aws:elasticache/userGroup:UserGroup": "no CreateUserGroup",
     "aws:msk/configuration:Configuration": "no CreateConfiguration",
     "aws:ecr/pullThroughCacheRule:PullThroughCacheRule": "no CreatePullThroughCacheRule",
+    "aws:ecr/repositoryCreationTemplate:RepositoryCreationTemplate": "no CreateRepositoryCreationTemplate",
     "aws:securityhub/standardsSubscription:StandardsSubscription": "no BatchEnableStandards",
     "aws:accessanalyzer/analyzer:Analyzer": "no Access Analyzer at all",
     "aws:backup/selection:Selection": "no CreateBackupSelection",
@@ -47,8 +49,12 @@ INPUTS_IN_STATE: Final[dict[str, tuple[frozenset[str], str]]] = {
         "no UpdateNodegroupVersion and no tagging of node groups: the account shows those of the creation",
     ),
     "aws:elasticache/replicationGroup:ReplicationGroup": (
-        frozenset({"engineVersion", "parameterGroupName", "securityGroupIds", "subnetGroupName", "tags"}),
-        "accepted by the creation, told by no answer; ModifyReplicationGroup ignores most inputs",
+        frozenset({"engineVersion", "maintenanceWindow", "parameterGroupName", "securityGroupIds", "subnetGroupName"}),
+        "taken by CreateReplicationGroup, but told by no answer",
+    ),
+    "aws:elasticache/user:User": (
+        frozenset({"authenticationMode", "noPasswordRequired", "passwords"}),
+        "taken by CreateUser; passwords are never told",
     ),
     "aws:msk/cluster:Cluster": (
         frozenset(
@@ -86,4 +92,4 @@ INPUTS_IN_STATE: Final[dict[str, tuple[frozenset[str], str]]] = {
     ),
     "aws:budgets/budget:Budget": (frozenset({"tags"}), "no tagging of budgets"),
 }
-"""Type token -> (inputs that an update changes in the state only, what moto lacks).  ``read`` does not report them."""
+"""Type token -> (inputs that the state alone can tell after an update, what moto lacks).  ``read`` leaves them out."""

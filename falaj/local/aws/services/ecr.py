@@ -1,4 +1,4 @@
-"""Amazon ECR: repositories, lifecycle policies, the registry's scanning; pull-through rules live in the state."""
+"""Amazon ECR: repositories, lifecycle policies and scanning; pull-through rules and templates live in the state."""
 
 from __future__ import annotations
 
@@ -107,6 +107,17 @@ class PullThroughCacheRule(StateOnly):
         return inputs["ecrRepositoryPrefix"], {"registryId": aws.account_id}
 
 
+class RepositoryCreationTemplate(StateOnly):
+    type = "aws:ecr/repositoryCreationTemplate:RepositoryCreationTemplate"
+    defaults = {"imageTagMutability": "MUTABLE"}
+    force_new = frozenset({"prefix"})
+    json_inputs = frozenset({"lifecyclePolicy", "repositoryPolicy"})
+    unordered = frozenset({"appliedFors"})
+
+    def identify(self, aws: Aws, inputs: Properties, unique: str) -> tuple[str, Outputs]:
+        return inputs["prefix"], {"registryId": aws.account_id}
+
+
 class RegistryScanningConfiguration(Handler):
     """There is one per registry; deleting it goes back to basic scanning without rules."""
 
@@ -142,4 +153,10 @@ class RegistryScanningConfiguration(Handler):
         )
 
 
-HANDLERS = (Repository, LifecyclePolicy, PullThroughCacheRule, RegistryScanningConfiguration)
+HANDLERS = (
+    Repository,
+    LifecyclePolicy,
+    PullThroughCacheRule,
+    RepositoryCreationTemplate,
+    RegistryScanningConfiguration,
+)
