@@ -48,7 +48,7 @@ def test_the_engine_takes_the_protocol_from_pulumi_and_nothing_else() -> None:
     offenders = [
         f"{path.name}: {module}"
         for path in sources("falaj/engine")
-        if path.name != "program.py"
+        if path.name != "launcher.py"
         for module in imported_modules(path)
         if module.split(".")[0] == "pulumi" and not module.startswith(allowed)
     ]
