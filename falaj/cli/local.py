@@ -126,14 +126,14 @@ def serve_providers() -> None:
     paths = find_project()
     with _reported():
         _server(paths, None).start()
-    with serving() as port:
-        click.echo(f"export PULUMI_DEBUG_PROVIDERS=aws:{port}")
-        click.echo(f"# state of the embedded engine: export PULUMI_BACKEND_URL=file://{paths.state_dir}")
-        sys.stdout.flush()
-        try:
+    try:
+        with serving() as port:
+            click.echo(f"export PULUMI_DEBUG_PROVIDERS=aws:{port}")
+            click.echo(f"# state of the embedded engine: export PULUMI_BACKEND_URL=file://{paths.state_dir}")
+            sys.stdout.flush()
             threading.Event().wait()
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
 
 
 def _server(paths: ProjectPaths, port: int | None) -> AwsServer:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.support.aws_lifecycle import DEFAULT_TAGS, Account, assert_full_life
+import pytest
+
+from tests.support.aws_lifecycle import DEFAULT_TAGS, Account, assert_full_life, provider
 from tests.support.moto_server import ACCOUNT_ID, client
 
 KEY = "aws:kms/key:Key"
@@ -67,3 +69,19 @@ def test_alias_given_a_key_arn_does_not_drift(account: Account) -> None:
     alias = account.created(ALIAS, "by-arn", {"name": "alias/by-arn", "targetKeyId": key.outputs["arn"]})
     assert alias.refresh()
     assert alias.diff({"name": "alias/by-arn", "targetKeyId": key.outputs["arn"]}).changes.name == "NONE"
+
+
+def test_the_callers_shell_changes_nothing(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = {
+        "AWS_PROFILE": "somebody-else",
+        "AWS_ENDPOINT_URL": "http://192.0.2.1",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "real",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }
+    for name, text in foreign.items():
+        monkeypatch.setenv(name, text)
+    fresh = Account(account.endpoint_url, provider(account.endpoint_url))
+    assert fresh.created(KEY, "isolated", {}).outputs["arn"].startswith("arn:aws:kms:me-central-1:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
@@ -60,16 +61,10 @@ class Aws:
         return f"arn:{self.partition}:{service}:{region}:{self.account_id if account else ''}:{resource}"
 
     def _make(self, service: str) -> Any:
-        import boto3
         from botocore.config import Config
 
         if self._session is None:
-            # Explicit dummy credentials: the user's own profile must never be sent anywhere from here.
-            self._session = boto3.session.Session(
-                aws_access_key_id="falaj-local",
-                aws_secret_access_key="falaj-local",  # noqa: S106  (no secret: the emulator checks none)
-                region_name=self.region,
-            )
+            self._session = _isolated_session(self.region)
         client = self._session.client(
             service,
             endpoint_url=self.endpoints.get(service, self.endpoint_url),
@@ -82,7 +77,26 @@ class Aws:
                 proxies={},
                 s3={"addressing_style": "path"},
                 inject_host_prefix=False,
+                use_fips_endpoint=False,
+                use_dualstack_endpoint=False,
             ),
         )
         client.meta.events.register("before-send", annotate)
         return client
+
+
+def _isolated_session(region: str) -> Any:
+    """A boto3 session with dummy credentials that reads no profile, file or variable of the user.
+
+    A profile named in AWS_PROFILE would be looked up even with explicit credentials, and must never be sent anywhere.
+    """
+    import boto3
+    import botocore.session
+
+    session = botocore.session.Session()
+    session.set_config_variable("config_file", os.devnull)
+    session.set_config_variable("credentials_file", os.devnull)
+    session.get_component("config_store").set_config_variable("profile", None)
+    session.set_credentials("falaj-local", "falaj-local")
+    session.set_config_variable("region", region)
+    return boto3.session.Session(botocore_session=session, region_name=region)

@@ -29,6 +29,8 @@ _SETTINGS = {
     "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
     # The region's own instance types are what launch templates and node groups are checked against.
     "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -39,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--instance", required=True)
     arguments = parser.parse_args(argv)
-    for name in [name for name in os.environ if name.startswith("MOTO_")]:
-        del os.environ[name]  # the account behaves the same whatever the caller's shell holds
+    for name in [name for name in os.environ if name.startswith(("MOTO_", "AWS_"))]:
+        del os.environ[name]  # the account behaves the same whatever the caller's shell holds: moto itself uses boto3
     os.environ.update(_SETTINGS, MOTO_PORT=str(arguments.port))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing to save: the account ends with its memory
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal that started it ends the deployment only
