@@ -35,7 +35,7 @@ RESTORE_POLICIES = {
 }
 """Logical name -> AWS managed policy.  Source: AWS Backup developer guide, "Managed policies for AWS Backup"."""
 NAME_LIMIT = 50
-"""Characters of the name of a vault, plan or selection (Backup API reference)."""
+"""Characters of a vault's name (Backup API reference, CreateBackupVault)."""
 
 
 class Backup(PlatformComponent):
@@ -86,7 +86,6 @@ class Backup(PlatformComponent):
         )
         plan = backup.Plan(
             name,
-            name=environment.physical_name("daily", limit=NAME_LIMIT),
             rules=[
                 {
                     "rule_name": "daily",
@@ -108,12 +107,10 @@ class Backup(PlatformComponent):
         restore_role = role_of(f"{name}-restore", "Restores the platform's data stores", RESTORE_POLICIES)
         backup.Selection(
             name,
-            name=environment.physical_name("tagged-daily", limit=NAME_LIMIT),
             plan_id=plan.id,
             iam_role_arn=role.arn,
             selection_tags=[{"type": "STRINGEQUALS", "key": BACKUP_TAG, "value": "daily"}],
-            # Every change replaces it, and its name is taken until the old one is gone.
-            opts=self.child_opts(delete_before_replace=True),
+            opts=self.child_opts(),
         )
         self._failure_alert(environment, vault, alerts_topic_arn)
         self.vault_name = vault.name

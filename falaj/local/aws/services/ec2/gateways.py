@@ -118,12 +118,15 @@ class NatGateway(Ec2Resource):
         if self.read(aws, id, inputs, outputs) is None:
             return  # moto fails on a gateway that it does not know
         ec2.delete_nat_gateway(NatGatewayId=id)
-        # AWS takes the address off a deleted gateway; moto leaves it on, and no other gateway could ever have it.
+        # AWS takes the address off a deleted gateway and removes its interface; moto leaves both, so that no other
+        # gateway could ever have the address.
         allocation_id = inputs.get("allocationId")
         if allocation_id:
             for address in ec2.describe_addresses(AllocationIds=[allocation_id])["Addresses"]:
                 if address.get("AssociationId"):
                     ec2.disassociate_address(AssociationId=address["AssociationId"])
+        if interface_id := outputs.get("networkInterfaceId"):
+            ec2.delete_network_interface(NetworkInterfaceId=interface_id)
 
     @staticmethod
     def _outputs(gateway: dict[str, Any]) -> Outputs:
