@@ -43,4 +43,9 @@ def test_independent_client_sees_limit_filter_and_notification(account: Account)
     assert seen["CostFilters"] == {"TagKeyValue": ["user:falaj:stack$local"]}
     notifications = budgets.describe_notifications_for_budget(AccountId=ACCOUNT_ID, BudgetName=name)["Notifications"]
     assert [(item["NotificationType"], item["Threshold"]) for item in notifications] == [("FORECASTED", 80.0)]
+    budgets.delete_notification(
+        AccountId=ACCOUNT_ID, BudgetName=name, Notification={**notifications[0], "ThresholdType": "PERCENTAGE"}
+    )
+    assert budget.refresh()
+    assert budget.diff(budget_inputs(limitAmount="1800")).diffs == ("notifications",), "a lost notification is drift"
     assert budget.id == f"{ACCOUNT_ID}:{name}"

@@ -133,6 +133,7 @@ def node_group_inputs(account: Account, cluster: Resource, **more: Any) -> dict[
         "amiType": "AL2023_x86_64_STANDARD",
         "labels": {"pool": "system", "old": "yes"},
         "taints": [{"key": "dedicated", "value": "system", "effect": "NO_SCHEDULE"}],
+        "updateConfig": {"maxUnavailable": 1},
         **more,
     }
 
@@ -156,6 +157,7 @@ def test_node_group_update_reaches_the_account(account: Account, cluster: Resour
     eks = client(account.endpoint_url, "eks")
     seen = eks.describe_nodegroup(clusterName=cluster_name, nodegroupName=name)["nodegroup"]
     assert (seen["labels"], seen["taints"]) == ({"pool": "system"}, [])
+    assert seen["updateConfig"] == {"maxUnavailable": 1}
     assert seen["version"] == "1.34"
 
 

@@ -74,8 +74,30 @@ INPUTS_IN_STATE: Final[dict[str, tuple[frozenset[str], str]]] = {
         "no Update* call of MSK: the account shows those of the creation",
     ),
     "aws:backup/plan:Plan": (
-        frozenset({"advancedBackupSettings", "rules", "tags"}),
+        frozenset({"advancedBackupSettings", "rules"}),
         "no UpdateBackupPlan: the account shows those of the creation",
+    ),
+    "aws:rds/instance:Instance": (
+        frozenset({"performanceInsightsEnabled", "performanceInsightsKmsKeyId", "performanceInsightsRetentionPeriod"}),
+        "Performance Insights is not stored",
+    ),
+    "aws:rds/clusterInstance:ClusterInstance": (
+        frozenset(
+            {
+                "dbSubnetGroupName",
+                "performanceInsightsEnabled",
+                "performanceInsightsKmsKeyId",
+                "performanceInsightsRetentionPeriod",
+                "promotionTier",
+            }
+        ),
+        "Performance Insights is not stored; the promotion tier stays that of the creation",
+    ),
+    "aws:cfg/recorder:Recorder": (frozenset({"recordingMode"}), "the recording mode is not stored"),
+    "aws:sqs/queue:Queue": (frozenset({"redriveAllowPolicy"}), "no RedriveAllowPolicy attribute"),
+    "aws:sns/topicSubscription:TopicSubscription": (
+        frozenset({"confirmationTimeoutInMinutes", "endpointAutoConfirms"}),
+        "they steer the provider's wait for a confirmation, and here every subscription is confirmed at once",
     ),
     "aws:cloudwatch/logGroup:LogGroup": (
         frozenset({"deletionProtectionEnabled", "kmsKeyId"}),

@@ -37,12 +37,7 @@ class Vault(Handler):
         }
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
-        backup, arn = aws.client("backup"), update.outputs["arn"]
-        apply_tag_map(
-            update,
-            lambda tags: backup.tag_resource(ResourceArn=arn, Tags=tags),
-            lambda keys: backup.untag_resource(ResourceArn=arn, TagKeyList=keys),
-        )
+        _apply_tags(aws, update)
         return {}
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
@@ -100,18 +95,30 @@ class Plan(Handler):
         return plan["BackupPlanId"], {"arn": plan["BackupPlanArn"], "version": plan["VersionId"]}
 
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
-        plan = aws.client("backup").get_backup_plan(BackupPlanId=id)
+        backup = aws.client("backup")
+        plan = backup.get_backup_plan(BackupPlanId=id)
         return {
             "arn": plan["BackupPlanArn"],
             "name": plan["BackupPlan"]["BackupPlanName"],
             "version": plan["VersionId"],
+            "tagsAll": backup.list_tags(ResourceArn=plan["BackupPlanArn"])["Tags"],
         }
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
+        _apply_tags(aws, update)
         return {}
 
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
         aws.client("backup").delete_backup_plan(BackupPlanId=id)
+
+
+def _apply_tags(aws: Aws, update: Update) -> None:
+    backup, arn = aws.client("backup"), update.outputs["arn"]
+    apply_tag_map(
+        update,
+        lambda tags: backup.tag_resource(ResourceArn=arn, Tags=tags),
+        lambda keys: backup.untag_resource(ResourceArn=arn, TagKeyList=keys),
+    )
 
 
 def _rule(rule: Properties) -> dict[str, Any]:

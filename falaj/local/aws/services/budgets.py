@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from falaj.local.aws.clients import Aws
 from falaj.local.aws.handler import AutoName, Handler, Outputs, Update
 from falaj.local.aws.shapes import observed, pascal, request
 
+_NOTIFICATION = ("comparisonOperator", "notificationType", "threshold", "thresholdType")
 _PERIOD_FORMAT = "%Y-%m-%d_%H:%M"  # how Pulumi writes timePeriodStart and timePeriodEnd, in UTC
 
 
@@ -41,6 +43,7 @@ class Budget(Handler):
             same = isinstance(wanted, str) and _is_number(wanted) and float(amount) == float(wanted)
             state["limitAmount"] = wanted if same else amount
             state["limitUnit"] = limit["Unit"]
+        state["notifications"] = _observed_notifications(aws, account_id, name, inputs.get("notifications") or ())
         return state
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
@@ -82,15 +85,23 @@ class Budget(Handler):
 
 
 def _notification(item: Properties) -> dict[str, Any]:
-    names = ("comparisonOperator", "notificationType", "threshold", "thresholdType")
     subscribers = [
         *(("EMAIL", address) for address in item.get("subscriberEmailAddresses") or ()),
         *(("SNS", arn) for arn in item.get("subscriberSnsTopicArns") or ()),
     ]
     return {
-        "Notification": pascal({name: item[name] for name in names}),
+        "Notification": pascal({name: item[name] for name in _NOTIFICATION}),
         "Subscribers": [{"SubscriptionType": kind, "Address": address} for kind, address in subscribers],
     }
+
+
+def _observed_notifications(aws: Aws, account_id: str, budget: str, declared: Iterable[Properties]) -> list[Any]:
+    """The notifications there are; moto does not tell their subscribers, so those are taken as declared."""
+    names = {name: name[:1].upper() + name[1:] for name in _NOTIFICATION}
+    answer = aws.client("budgets").describe_notifications_for_budget(AccountId=account_id, BudgetName=budget)
+    known = {tuple(item[name] for name in _NOTIFICATION): item for item in declared}
+    found = [observed(item, names) for item in answer.get("Notifications", [])]
+    return [known.get(tuple(item.get(name) for name in _NOTIFICATION), item) for item in found]
 
 
 def _moment(text: str) -> datetime:

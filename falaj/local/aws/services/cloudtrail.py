@@ -55,7 +55,8 @@ class Trail(Handler):
         cloudtrail = aws.client("cloudtrail")
         trail = cloudtrail.get_trail(Name=id)["Trail"]
         tags = cloudtrail.list_tags(ResourceIdList=[id])["ResourceTagList"]
-        return {
+        selectors = cloudtrail.get_event_selectors(TrailName=id)
+        state: Outputs = {
             **observed(trail, _TRAIL),
             "arn": trail["TrailARN"],
             "name": trail["Name"],
@@ -65,6 +66,9 @@ class Trail(Handler):
             "enableLogging": cloudtrail.get_trail_status(Name=id)["IsLogging"],
             "tagsAll": tag_map(tags[0]["TagsList"]) if tags else {},
         }
+        if advanced := selectors.get("AdvancedEventSelectors"):
+            state["advancedEventSelectors"] = [_observed_advanced(selector) for selector in advanced]
+        return state
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
         cloudtrail, new = aws.client("cloudtrail"), update.new
@@ -114,6 +118,15 @@ def _advanced(selector: Properties) -> dict[str, Any]:
         }
         fields.append({"Field": field["field"], **{name: texts for name, texts in conditions.items() if texts}})
     return {**request(selector, {"name": "Name"}), "FieldSelectors": fields}
+
+
+def _observed_advanced(selector: Any) -> Outputs:
+    fields = []
+    for field in selector["FieldSelectors"]:
+        conditions = {name: field.get(name[:1].upper() + name[1:]) for name in _FIELD_CONDITIONS}
+        plural = {name if name.endswith("s") else f"{name}s": texts for name, texts in conditions.items() if texts}
+        fields.append({"field": field["Field"], **plural})
+    return {**observed(selector, {"name": "Name"}), "fieldSelectors": fields}
 
 
 HANDLERS = (Trail,)

@@ -10,7 +10,7 @@ from falaj.engine.provider import ProviderError
 from falaj.engine.values import UNKNOWN, Properties
 from falaj.local.aws.clients import Aws
 from falaj.local.aws.handler import AutoName, Handler, Outputs, StateOnly, Update
-from falaj.local.aws.shapes import request
+from falaj.local.aws.shapes import observed, request
 from falaj.local.aws.tagging import apply_tag_map
 from falaj.local.aws.timestamps import now
 
@@ -84,6 +84,9 @@ class Cluster(Handler):
         }
         if encryption:
             state["encryptionConfig"] = encryption[0]
+        if "kubernetesNetworkConfig" in inputs:
+            network = cluster.get("kubernetesNetworkConfig") or {}
+            state["kubernetesNetworkConfig"] = {**inputs["kubernetesNetworkConfig"], **network}
         if "version" in inputs:
             state["version"] = inputs["version"]  # see INPUTS_IN_STATE
         return state
@@ -235,6 +238,12 @@ class NodeGroup(Handler):
         )["nodegroup"]
         return f"{group['clusterName']}:{group['nodegroupName']}", self._outputs(group)
 
+    def configure(self, aws: Aws, id: str, inputs: Properties) -> None:
+        settings = request(inputs, {"updateConfig": "updateConfig", "nodeRepairConfig": "nodeRepairConfig"})
+        if settings:  # CreateNodegroup takes them as well, but moto drops those
+            cluster_name, name = id.split(":", 1)
+            aws.client("eks").update_nodegroup_config(clusterName=cluster_name, nodegroupName=name, **settings)
+
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
         cluster_name, name = id.split(":", 1)
         group = aws.client("eks").describe_nodegroup(clusterName=cluster_name, nodegroupName=name)["nodegroup"]
@@ -247,10 +256,11 @@ class NodeGroup(Handler):
             "scalingConfig": group["scalingConfig"],
             "labels": group.get("labels") or {},
             "taints": group.get("taints") or [],
+            **observed(group, {"updateConfig": "updateConfig", "nodeRepairConfig": "nodeRepairConfig"}),
         }
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
-        if update.has("labels", "scalingConfig", "taints", "updateConfig"):
+        if update.has("labels", "nodeRepairConfig", "scalingConfig", "taints", "updateConfig"):
             cluster_name, name = id.split(":", 1)
             eks = aws.client("eks")
             now_there = eks.describe_nodegroup(clusterName=cluster_name, nodegroupName=name)["nodegroup"]
@@ -267,7 +277,7 @@ class NodeGroup(Handler):
                     "removeTaints": [taint for taint in now_there.get("taints") or [] if taint not in taints],
                 },
                 scalingConfig=update.new["scalingConfig"],
-                **request(update.new, {"updateConfig": "updateConfig"}),
+                **request(update.new, {"updateConfig": "updateConfig", "nodeRepairConfig": "nodeRepairConfig"}),
             )
         return {}
 

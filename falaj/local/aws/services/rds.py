@@ -79,6 +79,8 @@ _INSTANCE_OBSERVED = {
     "licenseModel": "LicenseModel",
     "maintenanceWindow": "PreferredMaintenanceWindow",
     "maxAllocatedStorage": "MaxAllocatedStorage",
+    "monitoringInterval": "MonitoringInterval",
+    "monitoringRoleArn": "MonitoringRoleArn",
     "multiAz": "MultiAZ",
     "publiclyAccessible": "PubliclyAccessible",
     "storageEncrypted": "StorageEncrypted",
@@ -137,6 +139,7 @@ class Instance(Handler):
             "tagsAll": tag_map(instance.get("TagList")),
         }
         _keep_spelling(state, inputs, "maintenanceWindow")
+        _observe_managed_password(state, instance, inputs)
         if subnet_group := instance.get("DBSubnetGroup"):
             state["dbSubnetGroupName"] = subnet_group["DBSubnetGroupName"]
         return state
@@ -274,6 +277,7 @@ class Cluster(Handler):
             "tagsAll": tag_map(cluster.get("TagList")),
         }
         _keep_spelling(state, inputs, "preferredMaintenanceWindow")
+        _observe_managed_password(state, cluster, inputs)
         if scaling := cluster.get("ServerlessV2ScalingConfiguration"):
             state["serverlessv2ScalingConfiguration"] = {
                 **(inputs.get("serverlessv2ScalingConfiguration") or {}),
@@ -382,6 +386,16 @@ class ClusterInstance(Handler):
             "engine": member["Engine"],
             "instanceClass": member["DBInstanceClass"],
             "publiclyAccessible": member.get("PubliclyAccessible", False),
+            **observed(
+                member,
+                {
+                    "caCertIdentifier": "CACertificateIdentifier",
+                    "copyTagsToSnapshot": "CopyTagsToSnapshot",
+                    "engineVersion": "EngineVersion",
+                    "monitoringInterval": "MonitoringInterval",
+                    "monitoringRoleArn": "MonitoringRoleArn",
+                },
+            ),
             "tagsAll": tag_map(member.get("TagList")),
         }
 
@@ -436,6 +450,14 @@ def _keep_spelling(state: Outputs, inputs: Properties, name: str) -> None:
     declared, seen = inputs.get(name), state.get(name)
     if isinstance(declared, str) and isinstance(seen, str) and declared.lower() == seen.lower():
         state[name] = declared
+
+
+def _observe_managed_password(state: Outputs, described: Any, inputs: Properties) -> None:
+    secret = described.get("MasterUserSecret")
+    if secret or "manageMasterUserPassword" in inputs:
+        state["manageMasterUserPassword"] = bool(secret)
+    if secret and str(inputs.get("masterUserSecretKmsKeyId", "")).startswith("arn:"):
+        state["masterUserSecretKmsKeyId"] = secret["KmsKeyId"]  # an alias or an id cannot be compared with it
 
 
 def _serverless_scaling(inputs: Properties) -> dict[str, Any]:
