@@ -15,30 +15,44 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
 )
-_channels: dict[str, callback_pb2_grpc.CallbacksStub] = {}
-_channels_lock = threading.Lock()
 
 
-def call_back(callback: Any, request: Message) -> bytes:
-    """Asks the program.  Raises ValueError with its answer when the function failed.  Blocks."""
-    with _channels_lock:
-        stub = _channels.get(callback.target)
-        if stub is None:
-            if not callback.target.startswith(("127.0.0.1:", "localhost:")):
-                raise ValueError(f"a callback at {callback.target!r} is not on this machine")
-            stub = callback_pb2_grpc.CallbacksStub(grpc.insecure_channel(callback.target, options=_OPTIONS))
-            _channels[callback.target] = stub
-    try:
-        invocation = callback_pb2.CallbackInvokeRequest(token=callback.token, request=request.SerializeToString())
-        return bytes(stub.Invoke(invocation).response)
-    except grpc.RpcError as error:
-        raise ValueError(error.details() if isinstance(error, grpc.Call) else str(error)) from error
+class Callbacks:
+    """The program's functions, where it serves them.  Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._channels: dict[str, grpc.Channel] = {}
+
+    def call(self, callback: Any, request: Message) -> bytes:
+        """Asks the program.  Raises ValueError with its answer when the function failed.  Blocks."""
+        stub = callback_pb2_grpc.CallbacksStub(self._channel(callback.target))
+        try:
+            invocation = callback_pb2.CallbackInvokeRequest(token=callback.token, request=request.SerializeToString())
+            return bytes(stub.Invoke(invocation).response)
+        except grpc.RpcError as error:
+            raise ValueError(error.details() if isinstance(error, grpc.Call) else str(error)) from error
+
+    def _channel(self, target: str) -> grpc.Channel:
+        with self._lock:
+            if target not in self._channels:
+                if not target.startswith(("127.0.0.1:", "localhost:")):
+                    raise ValueError(f"a callback at {target!r} is not on this machine")
+                self._channels[target] = grpc.insecure_channel(target, options=_OPTIONS)
+            return self._channels[target]
+
+    def close(self) -> None:
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
+            self._channels.clear()
 
 
 class Transforms:
     """The transforms of a deployment.  Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._call = callbacks.call
         self._lock = threading.Lock()
         self._of_resource: dict[str, Sequence[Any]] = {}
         self._parents: dict[str, str] = {}
@@ -60,7 +74,7 @@ class Transforms:
                 self._of_resource[urn] = [*own, *self._of_resource.get(parent, ())]
 
     def apply(self, request: Any) -> None:
-        """Changes a RegisterResourceRequest: own transforms first, then those of its parents outwards, then the stack's.
+        """Changes a RegisterResourceRequest: its own first, then its parents' outwards, then the stack's.
 
         Raises ValueError when a transform fails.
         """
@@ -76,7 +90,7 @@ class Transforms:
                 options=_options_of(request),
             )
             answer = resource_pb2.TransformResponse()
-            answer.ParseFromString(call_back(callback, asked))
+            answer.ParseFromString(self._call(callback, asked))
             if answer.HasField("properties"):
                 request.object.CopyFrom(answer.properties)
                 for key in request.object.fields:
@@ -97,7 +111,7 @@ class Transforms:
                 ),
             )
             answer = resource_pb2.TransformInvokeResponse()
-            answer.ParseFromString(call_back(callback, asked))
+            answer.ParseFromString(self._call(callback, asked))
             if answer.HasField("args"):
                 request.args.CopyFrom(answer.args)
             if answer.HasField("options"):

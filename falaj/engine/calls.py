@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class Calls:
-    """A pool of worker threads for provider calls; more of them than operations, so that decisions never wait for one."""
+    """Worker threads for provider calls: more of them than operations, so that decisions never wait for one."""
 
     def __init__(self, parallel: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=parallel + 8, thread_name_prefix="falaj-provider")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Raises what the provider raises: ProviderError as it is, anything else as a ProviderError that names it."""
-        return await self.run_plain(_guarded, function, *args, **kwargs)
+        return await self.run_plain(partial(_guarded, function, *args, **kwargs))
 
     async def run_plain(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for a function that is no provider's: its errors stay as they are."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from falaj.engine.builtin import BuiltinProvider, StackOutputs
+from falaj.engine.callbacks import Callbacks
 from falaj.engine.calls import Calls
 from falaj.engine.checkpoint import Checkpoint
 from falaj.engine.decisions import Aborted, Decisions, Refused
@@ -74,16 +75,17 @@ class Deployment:
         sink: EventSink,
         policies: Callable[[Callable[[Event], None]], Policies] = lambda emit: NO_POLICIES,
     ) -> None:
-        """``policies`` starts the policy packs; it gets a function that passes their events on.  May raise ConfigError."""
+        """``policies`` starts the policy packs and may raise ConfigError; it gets a function that passes events on."""
         self._task, self._base = task, base
         self._loop = asyncio.get_running_loop()
         self._started = time.monotonic()
         options = task.options
         self._reporter = Reporter(sink, task.preview)
         self._policies = policies(self._reporter.emit)
+        self._callbacks = Callbacks()
         self._calls = Calls(options.parallel)
         self._snapshot = SnapshotWriter(base, None if task.preview else save)
-        self._hooks = Hooks(self._calls, task.preview, self._reporter.tell)
+        self._hooks = Hooks(self._callbacks, self._calls, task.preview, self._reporter.tell)
         self._decisions = Decisions()
         registry = ProviderRegistry(host, lambda: BuiltinProvider(outputs_of), self._calls, task.preview)
         self._run = Run(task.preview, registry, self._snapshot, self._hooks, self._decisions.deleted)
@@ -102,7 +104,11 @@ class Deployment:
 
     async def carry_out(self, interrupt: Interrupt) -> Summary:
         """Raises DeploymentError after the Summary event when the deployment failed."""
-        interrupt.listen(lambda calls: self._loop.call_soon_threadsafe(self._interrupt, calls))
+
+        def pass_on(calls: int) -> None:
+            self._loop.call_soon_threadsafe(self._interrupt, calls)
+
+        interrupt.listen(pass_on)
         refused = False
         try:
             await self._phases()
@@ -119,6 +125,7 @@ class Deployment:
             if not self._task.preview:
                 await self._snapshot.flush()
             self._calls.close()
+            self._callbacks.close()
             self._policies.close()
         return self._conclude(refused)
 
@@ -131,9 +138,7 @@ class Deployment:
             await self._refresh()
         if task.kind == "refresh":
             return
-        generator = StepGenerator(
-            self._run, self._resources, task.options, self._decisions, self.tell, self._analyze
-        )
+        generator = StepGenerator(self._run, self._resources, task.options, self._decisions, self.tell, self._analyze)
         if task.kind == "import":
             names = task.program.stack, task.program.project.name
             await Imports(*names, generator, self._executor, task.config).carry_out(task.import_request)
@@ -152,9 +157,7 @@ class Deployment:
             task.program.project.working_directory,
         )
         self._registrar.connect(
-            ProviderSelection(
-                task.program.stack, task.program.project.name, task.config, self._registrar.provide
-            )
+            ProviderSelection(task.program.stack, task.program.project.name, task.config, self._registrar.provide)
         )
         await self._policies.start()
         await self._run_program(generator)
@@ -175,13 +178,13 @@ class Deployment:
         """Raises Refused, Aborted."""
         registrar = self._registrar
         assert registrar is not None
-        with Monitor(self, self._task.program, self._loop) as monitor:
+        with Monitor(self, self._task.program, self._callbacks, self._loop) as monitor:
             registrar.on_registered = monitor.transforms.inherited
             program = Program(
                 self._task.program,
                 monitor.address,
                 self._reporter.tell,
-                lambda code: self._loop.call_soon_threadsafe(self._exited, code),
+                self._exited_elsewhere,
             )
             try:
                 await self._first_of(self._source_done.wait(), self._aborted.wait())
@@ -201,6 +204,7 @@ class Deployment:
     async def _end(self, program: Program) -> None:
         """The program gets a moment to see that it is over, then it is ended."""
         self._shutdown.set()
+        self._callbacks.close()
         if not self._exit.done():
             self._executor.stop()
             await asyncio.wait({self._exit}, timeout=GRACE_SECONDS)
@@ -213,6 +217,7 @@ class Deployment:
             generator.decisions.kept.clear()
             generator.base = self._snapshot.checkpoint().resources
         else:
+            await self._executor.remove(Removal(generator, destroying=False).untouched())
             self._require_existing_targets(generator)
         await self._remove(generator)
         if not self._executor.failed and not await self._policies.analyze_stack(self._final_states()):
@@ -220,6 +225,8 @@ class Deployment:
 
     async def _remove(self, generator: StepGenerator) -> None:
         removal = Removal(generator, destroying=self._task.kind == "destroy")
+        if self._task.kind == "destroy":
+            await self._executor.remove(removal.untouched())
         await self._executor.remove(await removal.steps())
 
     def _require_existing_targets(self, generator: StepGenerator) -> None:
@@ -266,6 +273,9 @@ class Deployment:
             self._run.registry.cancel()
             self._executor.tear_down()
 
+    def _exited_elsewhere(self, code: int) -> None:
+        self._loop.call_soon_threadsafe(self._exited, code)
+
     def _exited(self, code: int) -> None:
         if not self._exit.done():
             self._exit.set_result(code)
@@ -297,7 +307,7 @@ class Deployment:
     async def _analyze(self, state: ResourceState, goal: Any) -> bool:
         return await self._policies.analyze(state, goal, self._registrar.states if self._registrar else {})
 
-    # -- what the monitor asks ------------------------------------------------------------------------------------------
+    # -- what the monitor asks --------------------------------------------------------------------------------
 
     def tell(self, severity: Severity, message: str, urn: str = "") -> None:
         self._reporter.tell(severity, message, urn)
@@ -322,6 +332,7 @@ class Deployment:
         self._source_done.set()
         if self._hooks.in_use:
             await self._shutdown.wait()
+        self._callbacks.close()  # before the program closes its end, which would be logged as a failure
 
     def _open_registrar(self) -> Registrar:
         if self._registrar is None or self._executor.stopping:
@@ -355,4 +366,3 @@ def _forget(task: asyncio.Task[Any]) -> None:
     """Takes note of the outcome of work that nobody waits for any more."""
     if not task.cancelled():
         task.exception()
-

@@ -84,7 +84,7 @@ class Executor:
             self.on_failure()
 
     async def remove(self, layers: Iterable[Sequence[Step]]) -> None:
-        """Runs antichains one after the other; the steps of one fail for themselves.  Raises Aborted after a failure."""
+        """Runs antichains one after the other; the steps of one fail for themselves.  Raises Aborted."""
         for layer in layers:
             if self.stopping:
                 raise Aborted

@@ -157,7 +157,7 @@ class Aliases:
         self._of: dict[str, Sequence[str]] = {}
 
     def expand(self, goal: Goal, specs: Iterable[Any], urns: Iterable[str]) -> Sequence[str]:
-        """``specs`` are Alias messages, ``urns`` aliases of old SDKs.  The result is kept for the resource's children."""
+        """``specs`` are Alias messages, ``urns`` aliases of old SDKs.  Children inherit the result."""
         found: dict[str, None] = dict.fromkeys(urns)
         for spec in specs:
             found |= dict.fromkeys(self._from_spec(goal, spec))

@@ -66,7 +66,9 @@ def closure(resources: Sequence[ResourceState], urns: Iterable[str]) -> set[str]
     return found
 
 
-def deletion_order(resources: Sequence[ResourceState], condemned: Collection[ResourceState]) -> list[list[ResourceState]]:
+def deletion_order(
+    resources: Sequence[ResourceState], condemned: Collection[ResourceState]
+) -> list[list[ResourceState]]:
     """Antichains: what may be deleted at once, dependents before what they need.
 
     ``resources`` is the whole state: paths through what stays do not count, but a dependency on a component covers its

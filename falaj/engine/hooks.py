@@ -9,7 +9,7 @@ from typing import Any
 
 from pulumi.runtime.proto import resource_pb2
 
-from falaj.engine.callbacks import call_back
+from falaj.engine.callbacks import Callbacks
 from falaj.engine.calls import Calls
 from falaj.engine.codec import to_struct
 from falaj.engine.decisions import Tell
@@ -30,7 +30,8 @@ class _Hook:
 class Hooks:
     """The hooks that the program has registered, by name."""
 
-    def __init__(self, calls: Calls, preview: bool, tell: Tell) -> None:
+    def __init__(self, callbacks: Callbacks, calls: Calls, preview: bool, tell: Tell) -> None:
+        self._callbacks = callbacks
         self._calls, self._preview, self._tell = calls, preview, tell
         self._hooks: dict[str, _Hook] = {}
 
@@ -87,7 +88,7 @@ class Hooks:
         )
         try:
             answer = resource_pb2.ResourceHookResponse()
-            answer.ParseFromString(await self._calls.run_plain(call_back, hook.callback, request))
+            answer.ParseFromString(await self._calls.run_plain(self._callbacks.call, hook.callback, request))
             error = answer.error
         except ValueError as failure:
             error = str(failure)
@@ -104,7 +105,7 @@ class Hooks:
 
 def deletion_hooks(resources: Iterable[ResourceState]) -> list[tuple[ResourceState, Sequence[str]]]:
     """Resources whose deletion calls the program, with the names of those hooks."""
-    found = []
+    found: list[tuple[ResourceState, Sequence[str]]] = []
     for state in resources:
         hooks = state.resource_hooks
         names = [*hooks.get("BeforeDelete", ()), *hooks.get("AfterDelete", ())]

@@ -51,12 +51,15 @@ def main() -> int:
     sys.argv = [options.entry]
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would repeat what is reported below
 
+    def run() -> None:
+        runpy.run_path(options.entry, run_name="__main__")
+
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     # Every registration blocks a thread until its resource is done, so there have to be more than resources in flight.
     loop.set_default_executor(ThreadPoolExecutor(max_workers=max(options.parallel, 1) * 4))
     try:
-        loop.run_until_complete(stack.run_in_stack(lambda: runpy.run_path(options.entry, run_name="__main__")))
+        loop.run_until_complete(stack.run_in_stack(run))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
         return 1

@@ -12,11 +12,11 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, resource_pb2, resource_pb2_grpc
 
-from falaj.engine.callbacks import Transforms
+from falaj.engine.callbacks import Callbacks, Transforms
 from falaj.engine.decisions import Aborted
 from falaj.engine.events import Severity
-from falaj.engine.provider import ProviderError
 from falaj.engine.program import ProgramSettings
+from falaj.engine.provider import ProviderError
 
 T = TypeVar("T")
 MESSAGE_BYTES: Final = 400 * 1024 * 1024
@@ -77,14 +77,20 @@ class Deployment(Protocol):
 class Monitor:
     """Use in a ``with`` statement; ``address`` is where the program finds the services."""
 
-    def __init__(self, deployment: Deployment, settings: ProgramSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        settings: ProgramSettings,
+        callbacks: Callbacks,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         # The SDK makes 4 calls at once per unit of parallelism, each of which waits for its resource; hooks, logs and
         # calls from transforms come on top.
         workers = settings.parallel * 4 + 64
         self._server = grpc.server(
             concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="falaj-monitor"), options=CHANNEL_OPTIONS
         )
-        self.transforms = Transforms()
+        self.transforms = Transforms(callbacks)
         services = _Services(deployment, settings, loop, self.transforms)
         resource_pb2_grpc.add_ResourceMonitorServicer_to_server(services, self._server)
         engine_pb2_grpc.add_EngineServicer_to_server(_Engine(deployment), self._server)

@@ -20,8 +20,8 @@ class PolicyPack:
 class Options:
     """Options of a deployment; the names follow the flags of the official CLI.
 
-    ``targets``, ``excludes``, ``replace`` and ``target_replace`` are URNs in which ``*`` stands for any characters but a
-    colon and ``**`` for any characters.  Targets and excludes exclude each other.  ``target_replace`` targets and replaces.
+    ``targets``, ``excludes``, ``replace`` and ``target_replace`` are URNs; in them ``*`` stands for any characters
+    but a colon, ``**`` for any characters.  Targets and excludes exclude each other.  ``target_replace`` does both.
     ``parallel`` bounds the resource operations that run at once (at least 1).
     ``preview_only`` plans a refresh or a destroy without carrying it out.
     """

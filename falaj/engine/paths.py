@@ -49,7 +49,7 @@ def _bracket(text: str, at: int) -> tuple[str | int, int]:
             key += text[at]
             at += 1
         if text[at : at + 2] != '"]':
-            raise ValueError(f"{text!r}: a quoted key does not end in \"]")
+            raise ValueError(f'{text!r}: a quoted key does not end in "]')
         return key, at + 2
     end = text.find("]", at)
     if end < 0:

@@ -12,10 +12,15 @@ from falaj.engine.resource_state import ResourceState
 class Policies(Protocol):
     """All packs together.  Violations and remediations go out as events."""
 
-    evaluated: int
-    """How many policies have been run on resources and stacks."""
-    violations: Mapping[str, int]
-    """Violations by enforcement level."""
+    @property
+    def evaluated(self) -> int:
+        """How many policies have been run on resources and stacks."""
+        ...
+
+    @property
+    def violations(self) -> Mapping[str, int]:
+        """Violations by enforcement level."""
+        ...
 
     async def start(self) -> None:
         """Waits until the packs are up.  Raises Refused when one is not."""

@@ -93,7 +93,9 @@ def interpreter(project: Project) -> Path:
         return Path(sys.executable)
     path = project.root / project.virtualenv / "bin" / "python"
     if not path.exists():
-        raise ConfigError(f"{project.file}: virtualenv {project.virtualenv!r} has no {path}; create it or remove the line")
+        raise ConfigError(
+            f"{project.file}: virtualenv {project.virtualenv!r} has no {path}; create it or remove the line"
+        )
     return path
 
 

@@ -23,7 +23,7 @@ from falaj.engine.targets import UrnPatterns
 
 @dataclass(eq=False, slots=True)
 class RefreshStep(Step):
-    """Reads one resource.  Afterwards ``found`` is its new state, None when it has gone; ``outcome`` is what that means."""
+    """Reads one resource.  Afterwards ``found`` is its new state (None: it is gone) and ``outcome`` what that means."""
 
     op = Op.REFRESH
     logical: bool = False
@@ -65,11 +65,11 @@ class RefreshStep(Step):
             if reasons:
                 self.warning = "Refreshed resource is in an unhealthy state:\n" + "\n".join(f"* {r}" for r in reasons)
             if old.external:
+                self.found.outputs = mark_secrets(self.found.outputs, old.additional_secret_outputs)
                 self.outcome = Op.SAME if equal(self.found.outputs, old.outputs) else Op.UPDATE
                 return
             diff = await instance.diff(old.type, self.found, old.inputs, old.ignore_changes, unknowns=True)
-            if self.found is not old:
-                self.found.outputs = mark_secrets(self.found.outputs, old.additional_secret_outputs)
+            self.found.outputs = mark_secrets(self.found.outputs, old.additional_secret_outputs)
         except ProviderError as error:
             raise StepError(str(error)) from error
         if diff.changes is Changes.UNKNOWN:
@@ -81,8 +81,6 @@ class RefreshStep(Step):
         inputs = old.inputs if result.inputs is None else result.inputs
         outputs = result.outputs
         changed = not equal(inputs, old.inputs) or not equal(outputs, old.outputs)
-        if not changed and result.id == old.id and list(reasons) == list(old.init_errors):
-            return old
         return old.copy(
             id=result.id,
             inputs=inputs,
@@ -96,7 +94,12 @@ class Refresh:
     """Reads the resources of a state and makes the state that results."""
 
     def __init__(
-        self, run: Run, executor: Executor, reporter: Reporter, snapshot: SnapshotWriter, targets: UrnPatterns,
+        self,
+        run: Run,
+        executor: Executor,
+        reporter: Reporter,
+        snapshot: SnapshotWriter,
+        targets: UrnPatterns,
         excludes: UrnPatterns,
     ) -> None:
         self._run, self._executor, self._reporter, self._snapshot = run, executor, reporter, snapshot

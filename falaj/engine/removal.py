@@ -26,10 +26,21 @@ class Removal:
         self._base: Sequence[ResourceState] = generator.base
         self._destroying = destroying
 
+    def untouched(self) -> list[list[Step]]:
+        """Steps for what the options leave as it is, so that whoever watches sees it.  Raises Refused."""
+        options = self._generator.options
+        if not (options.targets or options.excludes or options.exclude_protected or options.target_replace):
+            return []
+        condemned = set(self._condemned())
+        return [
+            [SameStep(state, state)]
+            for state in self._base
+            if state not in condemned and not state.delete and state.urn not in self._decisions.kept
+        ]
+
     async def steps(self) -> list[list[Step]]:
         """Antichains: the steps of one may run at once, each after all of the one before.  Raises Refused."""
         condemned = self._condemned()
-        kept = [state for state in self._base if state not in condemned and not state.delete]
         by_state: dict[ResourceState, Step] = {}
         for state in condemned:
             if state.delete:
@@ -41,24 +52,10 @@ class Removal:
                 by_state[state] = DeleteStep(state, None)
         await self._ensure_providers(condemned)
         order = deletion_order(self._base, set(condemned))
-        steps = [[by_state[state] for state in layer] for layer in order]
-        sames: list[list[Step]] = []
-        if self._restricted():
-            if not self._destroying:
-                kept = [state for state in kept if state.urn not in self._decisions.kept]
-            sames = [[SameStep(state, state)] for state in kept]
-        return sames + steps
-
-    def _restricted(self) -> bool:
-        options = self._generator.options
-        return bool(options.targets or options.excludes or options.exclude_protected)
+        return [[by_state[state] for state in layer] for layer in order]
 
     def _condemned(self) -> list[ResourceState]:
-        unwanted = [
-            state
-            for state in reversed(self._base)
-            if state.delete or state.urn not in self._decisions.kept
-        ]
+        unwanted = [state for state in reversed(self._base) if state.delete or state.urn not in self._decisions.kept]
         options = self._generator.options
         if options.exclude_protected:
             protected = [state.urn for state in self._base if state.protect]

@@ -14,7 +14,7 @@ from falaj.engine.instances import Instance
 from falaj.engine.provider import Changes, DiffResult, ProviderError
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.steps import CreateStep, DeleteStep, ReplaceStep, Step
-from falaj.engine.urn import is_provider_type
+from falaj.engine.urn import ProviderReference, is_provider_type
 from falaj.engine.values import UNKNOWN, Value
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ class Replacements:
     def marker(self, old: ResourceState, new: ResourceState, diff: DiffResult) -> list[Step]:
         return [ReplaceStep(old, new, diff.replaces, diff.diffs, diff.detailed)]
 
-    def _creation(
-        self, old: ResourceState, new: ResourceState, diff: DiffResult, *, old_goes_last: bool
-    ) -> CreateStep:
+    def _creation(self, old: ResourceState, new: ResourceState, diff: DiffResult, *, old_goes_last: bool) -> CreateStep:
         return CreateStep(
             old,
             new,
@@ -162,7 +160,8 @@ class Replacements:
             return None
         generator = self._generator
         if is_provider_type(state.type):
-            instance = await generator.run.registry.fresh(state.type, state.urn, state.inputs)
+            reference = str(ProviderReference(state.urn, state.id))
+            instance = await generator.run.registry.ensure(reference, generator.base)
             return await instance.diff_config(state.urn, state, inputs, ())
         instance = await generator.run.registry.ensure(state.provider, generator.base)
         return await instance.diff(state.type, state, inputs, (), unknowns=True)

@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from falaj.engine.decisions import Aborted
 from falaj.engine.checkpoint import Checkpoint
+from falaj.engine.decisions import Aborted
 from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState
 
 Save = Callable[[Checkpoint, bool], Awaitable[None]]

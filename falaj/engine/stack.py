@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 from falaj.engine import state_edits
 from falaj.engine.backend import FileBackend, StackName
 from falaj.engine.checkpoint import Checkpoint, StateFile, parse
-from falaj.engine.codec import to_wire
 from falaj.engine.errors import ConfigError, DeploymentError, StateError, UnsupportedError
-from falaj.engine.events import EventSink, Summary
+from falaj.engine.event_loop import run_in_loop
+from falaj.engine.events import Diagnostic, EventSink, Severity, Summary
 from falaj.engine.integrity import problems
 from falaj.engine.locks import LockHolder
 from falaj.engine.options import Interrupt, Options
 from falaj.engine.policies import NO_POLICIES, Policies
 from falaj.engine.project import Configuration, Project, configuration, load_project
-from falaj.engine.properties import unwrap_secrets
 from falaj.engine.provider import ProviderHost
 from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState
 from falaj.engine.secrets import (
@@ -34,14 +32,14 @@ from falaj.engine.secrets import (
     provider_state,
     required,
 )
+from falaj.engine.stack_outputs import MASK, shown
 from falaj.engine.stack_settings import StackSettings
 from falaj.engine.urn import STACK_TYPE
-from falaj.engine.values import Properties, ResourceReference, Secret, Value
+from falaj.engine.values import Properties, Secret
 
 if TYPE_CHECKING:
     from falaj.engine.deployment import Task
 
-MASK = "[secret]"
 _KINDS = {"up": "update", "preview": "update", "refresh": "refresh", "destroy": "destroy", "import": "import"}
 _HISTORY_KINDS = {"update": "update", "refresh": "refresh", "destroy": "destroy", "import": "resource-import"}
 
@@ -72,7 +70,7 @@ class Stack:
         """
         return cls(load_project(project_dir), name, FileBackend(state_dir), host, passphrase)
 
-    # -- deployments ------------------------------------------------------------------------------------------------
+    # -- deployments -------------------------------------------------------------------------------------------------
 
     def preview(self, options: Options, sink: EventSink, *, interrupt: Interrupt | None = None) -> Summary:
         """What ``up`` would do.  Nothing is written and no lock is taken.  Raises DeploymentError as ``up`` does."""
@@ -165,13 +163,13 @@ class Stack:
         if kind == "destroy" and not options.run_program:
             self._refuse_hooks(deletion_hooks(checkpoint.resources), sink)
         settings = ProgramSettings(self.project, self.name, configured, preview, options.parallel)
-        config = {key: Secret(text) if key in configured.secret_keys else text for key, text in configured.values.items()}
+        config = {
+            key: Secret(text) if key in configured.secret_keys else text for key, text in configured.values.items()
+        }
         task = Task(kind, preview, options, settings, config, request)
-        return _in_loop(lambda: self._deployment(task, checkpoint, sink, interrupt))
+        return run_in_loop(lambda: self._deployment(task, checkpoint, sink, interrupt))
 
-    async def _deployment(
-        self, task: Task, checkpoint: Checkpoint, sink: EventSink, interrupt: Interrupt
-    ) -> Summary:
+    async def _deployment(self, task: Task, checkpoint: Checkpoint, sink: EventSink, interrupt: Interrupt) -> Summary:
         from falaj.engine.deployment import Deployment
 
         crypter = self._crypter(checkpoint.secrets_provider)
@@ -203,7 +201,6 @@ class Stack:
             return await deployment.carry_out(interrupt)
 
     def _refuse_hooks(self, found: list[Any], sink: EventSink) -> None:
-        from falaj.engine.events import Diagnostic, Severity
 
         for state, names in found:
             sink(
@@ -222,7 +219,7 @@ class Stack:
             "startTime": int(started),
             "message": options.message,
             "environment": {},
-            "config": {key: {"secure": False, "value": ""} for key in ()},
+            "config": {},
             "version": 0,
             "result": result,
             "endTime": int(time.time()),
@@ -230,7 +227,7 @@ class Stack:
         }
         self._backend.record(self._id, entry, self._backend.read(self._id))
 
-    # -- looking into it --------------------------------------------------------------------------------------------
+    # -- looking into it ---------------------------------------------------------------------------------------------
 
     def has_resources(self) -> bool:
         return self._backend.exists(self._id) and bool(self._file().latest.get("resources"))
@@ -240,7 +237,7 @@ class Stack:
         root = next((state for state in self._load().resources if state.type == STACK_TYPE), None)
         if root is None:
             return {}
-        return {key: _shown(value, show_secrets) for key, value in root.outputs.items()}
+        return {key: shown(value, show_secrets) for key, value in root.outputs.items()}
 
     def export_state(self) -> dict[str, Any]:
         """The state as ``pulumi stack export`` prints it; secrets stay encrypted."""
@@ -266,7 +263,7 @@ class Stack:
         """All resources of the state, dependencies first."""
         return self._load().resources
 
-    # -- changes of the state -----------------------------------------------------------------------------------------
+    # -- changes of the state ----------------------------------------------------------------------------------------
 
     def cancel(self) -> int:
         """Breaks the locks of the stack, whoever holds them; answers how many there were."""
@@ -308,7 +305,7 @@ class Stack:
             change(checkpoint)
             self._save(checkpoint)
 
-    # -- configuration ------------------------------------------------------------------------------------------------
+    # -- configuration -----------------------------------------------------------------------------------------------
 
     def config_value(self, key: str) -> str | None:
         """The plain text of a configuration value, with the project's defaults; None when it is not set."""
@@ -348,7 +345,7 @@ class Stack:
                 {key: value for key, value in self._settings.config.items() if isinstance(value, str)}, frozenset()
             )
 
-    # -- secrets and the file -------------------------------------------------------------------------------------------
+    # -- secrets and the file ----------------------------------------------------------------------------------------
 
     def _start_key_derivation(self) -> None:
         """It takes a quarter of a second in another thread; meanwhile other things can be done."""
@@ -422,54 +419,3 @@ def _check(options: Options) -> None:
         raise ConfigError(f"parallel is {options.parallel}; at least 1 is required")
     if (options.targets or options.target_replace) and options.excludes:
         raise ConfigError("targets and excludes cannot be given together: choose one of them")
-
-
-def _shown(value: Value, show_secrets: bool) -> Any:
-    if isinstance(value, Secret) and not show_secrets:
-        return MASK
-    if isinstance(value, Secret):
-        return _shown(value.value, show_secrets)
-    if isinstance(value, Mapping):
-        return {key: _shown(item, show_secrets) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shown(item, show_secrets) for item in value]
-    if isinstance(value, ResourceReference):
-        return to_wire(value)
-    return to_wire(unwrap_secrets(value), keep_secrets=False)
-
-
-def _in_loop(work: Any) -> Summary:
-    """Runs a deployment in an event loop of its own, in the caller's thread and without touching signal handlers."""
-    loop = asyncio.new_event_loop()
-    # Where the caller's own loop is running, as in a notebook, this one needs another thread.
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        try:
-            return _completed(loop, work)
-        finally:
-            loop.close()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            return pool.submit(_completed, loop, work).result()
-        finally:
-            loop.close()
-
-
-def _completed(loop: asyncio.AbstractEventLoop, work: Any) -> Summary:
-    try:
-        return loop.run_until_complete(work())
-    finally:
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        if pending:
-            loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_default_executor())
-
-
-def passphrase_from_environment() -> str | None:
-    """PULUMI_CONFIG_PASSPHRASE or the file that PULUMI_CONFIG_PASSPHRASE_FILE names."""
-    from falaj.engine.secrets import passphrase_from
-
-    return passphrase_from(os.environ)

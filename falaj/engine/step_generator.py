@@ -29,11 +29,18 @@ from falaj.engine.targets import UrnPatterns
 from falaj.engine.urn import is_provider_type
 from falaj.engine.values import Properties, Secret, Value
 
+
 class StepGenerator:
     """To be used from one event loop, one registration at a time."""
 
     def __init__(
-        self, run: Run, base: Sequence[ResourceState], options: Options, decisions: Decisions, tell: Tell, analyze: Analyze
+        self,
+        run: Run,
+        base: Sequence[ResourceState],
+        options: Options,
+        decisions: Decisions,
+        tell: Tell,
+        analyze: Analyze,
     ) -> None:
         self.run, self.options, self.decisions = run, options, decisions
         self.base = base
@@ -286,13 +293,11 @@ class StepGenerator:
         around = [state.parent, *state.dependencies, state.provider.rpartition("::")[0], state.deleted_with]
         around += [urn for urns in (state.property_dependencies or {}).values() for urn in urns]
         if self.excludes:
-            if state.urn not in self.excludes and self.options.exclude_dependents:
-                if any(urn in self.excludes for urn in around):
-                    self.excludes.add(state.urn)
+            if self.options.exclude_dependents and any(urn in self.excludes for urn in around):
+                self.excludes.add(state.urn)
             return state.urn not in self.excludes
-        if state.urn not in self.targets and self.options.target_dependents:
-            if any(urn in self.targets for urn in around):
-                self.targets.add(state.urn)
+        if self.options.target_dependents and any(urn in self.targets for urn in around):
+            self.targets.add(state.urn)
         return state.urn in self.targets
 
     def _untargeted(self, goal: Goal, old: ResourceState | None, new: ResourceState) -> list[Step]:

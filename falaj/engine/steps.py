@@ -429,7 +429,8 @@ def interrupted(operations: Sequence[PendingOperation]) -> str:
     """The warning about operations that an earlier deployment left behind."""
     lines = "\n".join(f"  * {op.resource.urn}, interrupted while {op.type}" for op in operations)
     return (
-        f"Attempting to deploy or update resources with {len(operations)} pending operations from previous deployment.\n"
+        f"Attempting to deploy or update resources with {len(operations)} pending operations from previous "
+        f"deployment.\n"
         f"{lines}\nThese resources are in an unknown state, because the engine was stopped while it waited for them. "
         "Check with their provider whether the operations were completed, then run `refresh`, which takes over what "
         "the provider knows; `refresh --clear-pending-creates` drops the record of interrupted creates."
