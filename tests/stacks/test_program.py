@@ -4,7 +4,10 @@ nothing that a reviewer has not seen in the golden tree."""
 from __future__ import annotations
 
 import functools
+import gc
 import json
+import runpy
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -251,3 +254,21 @@ def test_the_local_salt_belongs_to_the_well_known_passphrase() -> None:
 def test_names_carry_the_environment_and_not_the_stack() -> None:
     recording = run_program("smb", stack="anything", environment="blue")
     assert recording.one("aws:eks/cluster:Cluster").inputs["name"] == "falaj-blue-cluster"
+
+
+def test_the_program_runs_as_an_engine_runs_it() -> None:
+    def run_directory() -> None:
+        runpy.run_path(str(ROOT / "stacks"), run_name="__main__")
+
+    try:
+        recording = attempt(run_directory, stack="dev", config={"falaj:blueprint": "smb"})
+    finally:
+        gc.enable()
+    assert recording.error is None
+    assert render(recording) == render(program("smb"))
+
+
+def test_no_module_of_the_program_shadows_the_standard_library() -> None:
+    """The engine runs the program inside its folder, so a ``platform.py`` there would be imported for Python's own."""
+    modules = {path.stem for path in (ROOT / "stacks").glob("*.py")}
+    assert modules & set(sys.stdlib_module_names) == set()
