@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from falaj.engine.codec import from_struct, to_struct
-from falaj.engine.errors import ConfigError, EngineError, UnsupportedError
+from falaj.engine.errors import ConfigError, UnsupportedError
 from falaj.engine.events import PolicyLoaded, PolicyRemediation, PolicyViolation
 from falaj.engine.options import PolicyPack
 from falaj.engine.policy_config import LEVELS, PolicyDescription, PolicySettings, load_settings, reconciled
+from falaj.engine.policy_process import PackProcess, PolicyPackError
 from falaj.engine.project import Configuration
 from falaj.engine.properties import propagate_secrets
 from falaj.engine.resource_state import CustomTimeouts
@@ -36,26 +33,9 @@ from falaj.engine.settings_yaml import load_yaml
 from falaj.engine.urn import stack_urn, urn_name, urn_type
 from falaj.engine.values import Properties, Value
 
-_START_SECONDS: Final = 60.0
 _CALL_SECONDS: Final = 300.0
-_END_SECONDS: Final = 5.0
 _MESSAGE_BYTES: Final = 400 * 1024 * 1024
-_KEPT_LINES: Final = 20
 _SEVERITIES: Final = ("", "low", "medium", "high", "critical")
-# A pack serves until it is told to stop.  Its standard input is a pipe that closes when the engine ends, even if killed
-_START: Final = """
-import os, runpy, sys, threading
-def end_with_engine():
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
-threading.Thread(target=end_with_engine, daemon=True).start()
-runpy.run_module("pulumi.policy", run_name="__main__", alter_sys=True)
-"""
-
-
-class PolicyPackError(EngineError):
-    """A policy pack could not be started, died, or threw; no statement about the resources is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,33 +94,16 @@ class PolicyClient:
     ) -> None:
         self._folder = pack.path.resolve()
         self._context = context
-        self._on_output = on_output
         document = _pack_file(self._folder)
         self._settings_file = pack.config_path
         self._given = load_settings(pack.config_path) if pack.config_path else {}
         self._version = str(document.get("version") or "")
         self._name = self._folder.name
-        self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._port: Future[int] = Future()
         self._policies: Sequence[PolicyDescription] = ()
         self._settings: Mapping[str, PolicySettings] = {}
-        self._process = subprocess.Popen(
-            [_interpreter(self._folder, document), "-u", "-c", _START, context.engine_address, str(self._folder)],
-            cwd=self._folder,
-            env=_environment(context),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # an interrupt is for the engine, which ends the pack when it is done
+        self._process = PackProcess(
+            self._folder, _interpreter(self._folder, document), context.engine_address, _environment(context), on_output
         )
-        self._readers = [
-            threading.Thread(target=self._read, args=(self._process.stdout, False), daemon=True),
-            threading.Thread(target=self._read, args=(self._process.stderr, True), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
         self._channel: grpc.Channel | None = None
         self._stub: Any = None
 
@@ -154,12 +117,7 @@ class PolicyClient:
 
         Raises PolicyPackError when it does not come up, ConfigError when the user's settings do not fit its schemas.
         """
-        try:
-            port = self._port.result(_START_SECONDS)
-        except TimeoutError as error:
-            raise PolicyPackError(
-                f"the policy pack {self._folder} has not started within {_START_SECONDS:.0f} s"
-            ) from error
+        port = self._process.port()
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MESSAGE_BYTES),
@@ -181,7 +139,7 @@ class PolicyClient:
         )
         self._call("ConfigureStack", stack, optional=True)
         info = self._call("GetAnalyzerInfo", empty_pb2.Empty())
-        self._name = info.name or self._name
+        self._name = self._process.name = info.name or self._name
         self._version = self._version or info.version
         self._policies = [_described(policy) for policy in info.policies]
         where = (
@@ -246,40 +204,7 @@ class PolicyClient:
         """Ends the pack's process; harmless when it has ended."""
         if self._channel is not None:
             self._channel.close()
-        self._process.terminate()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for reader in self._readers:
-            reader.join(_END_SECONDS)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
-
-    def _read(self, stream: IO[str], is_error: bool) -> None:
-        for line in stream:
-            text = line.rstrip("\n")
-            if not is_error and not self._port.done():
-                if text.isdecimal() and 0 < int(text) < 65536:
-                    self._port.set_result(int(text))
-                else:
-                    self._port.set_exception(
-                        PolicyPackError(f"the policy pack {self._folder} printed no port: {text[:200]!r}")
-                    )
-                continue
-            if is_error:
-                self._errors.append(text)
-            self._on_output(text, is_error)
-        if not is_error and not self._port.done():
-            self._process.wait()
-            self._readers[1].join(_END_SECONDS)
-            self._port.set_exception(PolicyPackError(self._death()))
-
-    def _death(self) -> str:
-        said = " | ".join(self._errors) or "it said nothing"
-        return f"the policy pack {self._name} ended with exit code {self._process.returncode}: {said}"
+        self._process.close()
 
     def _call(self, method: str, request: Any, *, optional: bool = False) -> Any:
         try:
@@ -288,13 +213,9 @@ class PolicyClient:
             code = error.code()
             if optional and code == grpc.StatusCode.UNIMPLEMENTED:
                 return None
-            if code == grpc.StatusCode.UNAVAILABLE:
-                try:
-                    self._process.wait(_END_SECONDS)
-                    self._readers[1].join(_END_SECONDS)
-                    raise PolicyPackError(self._death()) from error
-                except subprocess.TimeoutExpired:
-                    pass
+            last_words = self._process.last_words() if code == grpc.StatusCode.UNAVAILABLE else None
+            if last_words:
+                raise PolicyPackError(last_words) from error
             raise PolicyPackError(f"the policy pack {self._name} failed in {method}: {error.details()}") from error
 
     def _request(self, resource: AnalyzedResource, *, internal: bool) -> Any:

@@ -13,8 +13,9 @@ import pytest
 from falaj.engine.errors import ConfigError, UnsupportedError
 from falaj.engine.events import PolicyLoaded
 from falaj.engine.options import PolicyPack
-from falaj.engine.policy import AnalyzedResource, PolicyClient, PolicyContext, PolicyPackError
+from falaj.engine.policy import AnalyzedResource, PolicyClient, PolicyContext
 from falaj.engine.policy_config import PolicyDescription, PolicySettings, breaches, load_settings, reconciled
+from falaj.engine.policy_process import PolicyPackError
 from falaj.engine.project import Configuration
 from falaj.engine.values import UNKNOWN, Secret
 
