@@ -16,7 +16,7 @@ from tests.engine.oracle.scenario import DATA, Scenario, scenarios
 from tests.engine.oracle.wire import from_wire, to_wire
 
 SCENARIOS = {scenario.number: scenario for scenario in scenarios()}
-DIAMOND, SECRETS, POLICY, PARALLEL, CRASH = (SCENARIOS[number] for number in (7, 33, 38, 41, 25))
+DIAMOND, CASCADE, SECRETS, POLICY, PARALLEL, CRASH = (SCENARIOS[number] for number in (7, 11, 33, 38, 41, 25))
 
 
 def as_observed(expected: dict[str, Any]) -> Observation:
@@ -252,6 +252,18 @@ def test_a_call_that_failed_is_not_the_same_as_one_that_succeeded() -> None:
     assert last.fields["error"] == HUNG
     observed.calls[-1] = Call({k: v for k, v in last.fields.items() if k != "error"}, last.begun, last.ended)
     assert [difference.field for difference in compare(expected, observed)] == ["provider_calls"]
+
+
+def test_a_provider_may_be_configured_before_or_after_the_question_what_a_replacement_upstream_means() -> None:
+    expected = CASCADE.expected(2)
+    observed = as_observed(expected)
+    about_q = [i for i, call in enumerate(observed.calls) if call.fields.get("urn", "").endswith("providers:fake::q")]
+    configure, diff = about_q[:2]
+    assert [observed.calls[place].fields["method"] for place in about_q[:2]] == ["Configure", "DiffConfig"]
+    one, other = observed.calls[configure], observed.calls[diff]
+    observed.calls[configure] = Call(other.fields, one.begun, one.ended)
+    observed.calls[diff] = Call(one.fields, other.begun, other.ended)
+    assert compare(expected, observed) == []
 
 
 RAW = {
