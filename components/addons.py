@@ -16,8 +16,9 @@ import pulumi
 from pulumi_aws import eks, iam
 
 from components.base import PlatformComponent
-from components.iam_documents import Statement, allow, identity_document, pod_identity_trust_document
+from components.iam_documents import Statement, allow, identity_document
 from components.naming import Environment
+from components.trust_documents import pod_identity_trust_document
 from components.versions import addon_versions
 
 ADDON_NAMESPACE = "kube-system"

@@ -15,8 +15,8 @@ from pulumi_aws import backup, cloudwatch, iam
 
 from blueprints.schema import Backup as BackupSpec
 from components.base import PlatformComponent
-from components.iam_documents import service_trust_document
 from components.naming import BACKUP_TAG, Environment
+from components.trust_documents import service_trust_document
 
 SCHEDULE = "cron(0 22 ? * * *)"
 """22:00 UTC is 02:00 in the UAE."""

@@ -14,9 +14,10 @@ from pulumi_aws import cloudwatch, ec2, eks, iam, vpc
 
 from blueprints import schema
 from components.base import ComponentSpecError, PlatformComponent
-from components.iam_documents import allow, identity_document, service_trust_document
+from components.iam_documents import allow, identity_document
 from components.log_retention import log_retention_days
 from components.naming import Environment
+from components.trust_documents import service_trust_document
 from components.versions import addon_versions
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")

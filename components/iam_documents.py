@@ -237,81 +237,6 @@ def trust_document(statements: Sequence[Statement]) -> str:
     return _text(statements, limit=TRUST_POLICY_CHARACTERS, kind="trust policy")
 
 
-def service_trust_document(
-    service: str, *, account_id: str = "", source_arn: str = "", actions: Sequence[str] = ("sts:AssumeRole",)
-) -> str:
-    """Return the trust policy for an AWS service, e.g. ``vpc-flow-logs.amazonaws.com``.
-
-    ``account_id`` and ``source_arn`` (wildcards allowed) stop the service from being used by another account as a
-    confused deputy; leave them out only for services that do not send them (EC2 instance profiles, the EKS node role).
-    """
-    conditions: dict[str, dict[str, str]] = {}
-    if account_id:
-        conditions["StringEquals"] = {"aws:SourceAccount": account_id}
-    if source_arn:
-        conditions["ArnLike"] = {"aws:SourceArn": source_arn}
-    return trust_document(
-        [allow("ServiceAssumesRole", actions, principals={"Service": [service]}, conditions=conditions)]
-    )
-
-
-def pod_identity_trust_document(*, account_id: str, cluster_arn: str, namespace: str, service_account: str) -> str:
-    """Return the trust policy of a role for one Kubernetes service account.
-
-    EKS Pod Identity sets the session tags ``kubernetes-namespace`` and ``kubernetes-service-account`` and needs
-    ``sts:TagSession``; requiring both tags keeps an association made for another pod from using this role.
-    Source: EKS user guide, "EKS Pod Identity role trust policy" and "session tags".
-    """
-    return trust_document(
-        [
-            allow(
-                "PodIdentity",
-                ("sts:AssumeRole", "sts:TagSession"),
-                principals={"Service": ["pods.eks.amazonaws.com"]},
-                conditions={
-                    "StringEquals": {
-                        "aws:SourceAccount": account_id,
-                        "aws:RequestTag/kubernetes-namespace": namespace,
-                        "aws:RequestTag/kubernetes-service-account": service_account,
-                    },
-                    "ArnEquals": {"aws:SourceArn": cluster_arn},
-                },
-            )
-        ]
-    )
-
-
-def oidc_trust_document(*, provider_arn: str, issuer_host: str, audience: str, subjects: Sequence[str]) -> str:
-    """Return the trust policy for a CI system that signs OIDC tokens.
-
-    ``subjects`` are ``sub`` claims, e.g. ``repo:org/name:ref:refs/heads/main``; wildcards match inside one but a bare
-    ``*`` is refused, since it would let every project on the same CI system in.  Raises PolicyDocumentError.
-    """
-    if not subjects:
-        raise PolicyDocumentError(
-            "CI trust policy: no subject given; name the repositories or branches that may deploy"
-        )
-    for subject in subjects:
-        if not subject.strip("*?"):
-            raise PolicyDocumentError(
-                f'CI trust policy: subject "{subject}" matches every project; name a repository, e.g. '
-                '"repo:my-org/platform:ref:refs/heads/main"'
-            )
-    return trust_document(
-        [
-            allow(
-                "ContinuousIntegration",
-                ("sts:AssumeRoleWithWebIdentity",),
-                principals={"Federated": [provider_arn]},
-                conditions={
-                    "StringEquals": {f"{issuer_host}:aud": audience},
-                    "StringLike": {f"{issuer_host}:sub": tuple(subjects)},
-                },
-            )
-        ]
-    )
-
-
 def require_tls_statements(action: str, resources: Sequence[str]) -> list[Statement]:
     """Return the denials that make a resource TLS-only.  ``action`` is the service's wildcard, e.g. ``sqs:*``.
 
@@ -339,16 +264,6 @@ def require_tls_statements(action: str, resources: Sequence[str]) -> list[Statem
             )
         )
     return statements
-
-
-def key_administration_statement(account_id: str, *, partition: str = "aws") -> Statement:
-    """Return the statement that lets the key's own account administer and grant the key through IAM policies."""
-    return allow(
-        "AccountAdministersKey",
-        ("kms:*",),
-        ("*",),
-        principals={"AWS": [f"arn:{partition}:iam::{account_id}:root"]},
-    )
 
 
 def key_use_by_service_statement(

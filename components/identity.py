@@ -14,13 +14,9 @@ import pulumi
 from pulumi_aws import eks, iam
 
 from components.base import ComponentSpecError, PlatformComponent
-from components.iam_documents import (
-    allow,
-    identity_document,
-    oidc_trust_document,
-    pod_identity_trust_document,
-)
+from components.iam_documents import allow, identity_document
 from components.naming import Environment
+from components.trust_documents import oidc_trust_document, pod_identity_trust_document
 from components.workloads import Workload, workload_statements
 
 CI_SESSION_SECONDS = 3_600

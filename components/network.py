@@ -16,10 +16,11 @@ from blueprints.schema import Network as NetworkSpec
 from components.base import ComponentSpecError, PlatformComponent
 from components.egress import Egress
 from components.endpoint_policies import CORE_SERVICES, PRIVATE_CLUSTER_SERVICES
-from components.iam_documents import allow, identity_document, service_trust_document
+from components.iam_documents import allow, identity_document
 from components.naming import Environment
 from components.private_endpoints import PrivateEndpoints
 from components.subnets import SubnetPlan, Tier, plan_subnets
+from components.trust_documents import service_trust_document
 
 ISOLATED_TIERS = (Tier.DATA, Tier.INTRA)
 FLOW_LOG_AGGREGATION_SECONDS = 60

@@ -15,8 +15,9 @@ from pulumi_aws import ec2, eks, iam
 
 from blueprints import schema
 from components.base import ComponentSpecError, PlatformComponent
-from components.iam_documents import allow, identity_document, service_trust_document
+from components.iam_documents import allow, identity_document
 from components.naming import Environment
+from components.trust_documents import service_trust_document
 from components.userdata import node_config, user_data
 
 GPU_TAINT = schema.Taint(key="nvidia.com/gpu", value="true", effect="NO_SCHEDULE")

@@ -14,8 +14,9 @@ from pulumi_aws import ecr, iam
 
 from blueprints import schema
 from components.base import ComponentSpecError, PlatformComponent
-from components.iam_documents import allow, identity_document, service_trust_document
+from components.iam_documents import allow, identity_document
 from components.naming import Environment
+from components.trust_documents import service_trust_document
 
 UPSTREAMS: Mapping[str, str] = {"ecr-public": "public.ecr.aws", "kubernetes": "registry.k8s.io"}
 """Blueprint name -> upstream host; both serve without a credential (ECR user guide, pull through cache)."""

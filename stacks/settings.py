@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -74,7 +74,6 @@ class StackSettings:
     continuous_integration: ContinuousIntegration | None = None
     aws_endpoint_url: str = ""
     """Empty for a real account."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_settings() -> StackSettings:
@@ -87,9 +86,8 @@ def read_settings() -> StackSettings:
             f"{NAMESPACE}:blueprint: missing; set it to smb or enterprise, "
             f"e.g. pulumi config set {NAMESPACE}:blueprint smb"
         )
-    overrides = _mapping(config, "overrides")
     try:
-        blueprint = load(blueprint_name, overrides)
+        blueprint = load(blueprint_name, _mapping(config, "overrides"))
     except BlueprintError as error:
         raise SettingsError(one_line(error)) from error
     stack = pulumi.get_stack()
@@ -105,7 +103,6 @@ def read_settings() -> StackSettings:
         compliance_lock=_boolean(config, "complianceLock", default=False),
         continuous_integration=_continuous_integration(_mapping(config, "continuousIntegration")),
         aws_endpoint_url=_loopback_url(config.get("awsEndpointUrl") or ""),
-        overrides=overrides,
     )
 
 

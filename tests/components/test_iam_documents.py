@@ -19,13 +19,11 @@ from components.iam_documents import (
     identity_document,
     key_document,
     key_use_by_service_statement,
-    oidc_trust_document,
-    pod_identity_trust_document,
     require_tls_statements,
     resource_document,
-    service_trust_document,
     trust_document,
 )
+from components.trust_documents import oidc_trust_document, pod_identity_trust_document, service_trust_document
 
 BUCKET = "arn:aws:s3:::falaj-dev-lake"
 ACCOUNT = "123456789012"
