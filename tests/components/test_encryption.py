@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,9 +24,15 @@ def build(subject: Platform, **options: Any) -> Recording:
     )
 
 
+@cache
+def recorded(name: str) -> Recording:
+    """The keys of a shipped blueprint as it is; shared, since no test changes a recording."""
+    return build(platform(name))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_there_is_one_key_and_alias_per_domain_and_volumes_are_encrypted(name: str) -> None:
-    recording = build(platform(name))
+    recording = recorded(name)
     assert recording.types() == {
         "falaj:encryption:Encryption": 1,
         KEY: 5,
@@ -46,7 +53,7 @@ def test_there_is_one_key_and_alias_per_domain_and_volumes_are_encrypted(name: s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_rotate_wait_thirty_days_and_stay_in_the_region(name: str) -> None:
-    for key in build(platform(name)).of(KEY):
+    for key in recorded(name).of(KEY):
         assert key.inputs["enableKeyRotation"] is True
         assert key.inputs["rotationPeriodInDays"] == 365
         assert key.inputs["deletionWindowInDays"] == 30
@@ -55,7 +62,7 @@ def test_keys_rotate_wait_thirty_days_and_stay_in_the_region(name: str) -> None:
 
 
 def test_outputs_are_keyed_by_domain() -> None:
-    recording = build(platform("smb"))
+    recording = recorded("smb")
     outputs = recording.outputs_of("falaj:encryption:Encryption")
     assert sorted(outputs) == ["alias_names", "key_arns", "key_ids"]
     for key in recording.of(KEY):
@@ -66,7 +73,7 @@ def test_outputs_are_keyed_by_domain() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_key_policy_names_everybody_or_leaves_a_service_unbound(name: str) -> None:
-    for key in build(platform(name)).of(KEY):
+    for key in recorded(name).of(KEY):
         for statement in key.document()["Statement"]:
             assert statement["Effect"] == "Allow"
             assert set(statement["Principal"]) in ({"AWS"}, {"Service"})
@@ -77,7 +84,7 @@ def test_no_key_policy_names_everybody_or_leaves_a_service_unbound(name: str) ->
 
 
 def test_the_account_administers_a_key_but_cannot_decrypt_with_it_directly() -> None:
-    key = build(platform("smb")).named("keys-lake", KEY)
+    key = recorded("smb").named("keys-lake", KEY)
     administration = key.statement("AccountAdministersKey")
     assert not {"kms:*", "kms:Decrypt", "kms:ReplicateKey", "kms:CreateGrant"} & set(administration["Action"])
     assert "kms:PutKeyPolicy" in administration["Action"]
@@ -90,7 +97,7 @@ def test_the_account_administers_a_key_but_cannot_decrypt_with_it_directly() -> 
 
 
 def test_only_the_platforms_own_trail_encrypts_with_the_audit_key() -> None:
-    statement = build(platform("smb")).named("keys-audit", KEY).statement("TrailEncryptsLogFiles")
+    statement = recorded("smb").named("keys-audit", KEY).statement("TrailEncryptsLogFiles")
     assert statement["Principal"] == {"Service": ["cloudtrail.amazonaws.com"]}
     assert statement["Condition"]["StringEquals"] == {
         "aws:SourceArn": "arn:aws:cloudtrail:me-central-1:123456789012:trail/falaj-dev-trail",
@@ -99,7 +106,7 @@ def test_only_the_platforms_own_trail_encrypts_with_the_audit_key() -> None:
 
 
 def test_log_groups_of_other_stacks_cannot_use_the_platform_key() -> None:
-    key = build(platform("smb")).named("keys-platform", KEY)
+    key = recorded("smb").named("keys-platform", KEY)
     patterns = {
         sid: key.statement(sid)["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
         for sid in ("LogsUseKey", "ClusterLogsUseKey", "DatabaseLogsUseKey")
@@ -122,7 +129,7 @@ def test_node_volumes_can_be_encrypted_once_the_auto_scaling_role_exists(exists:
 
 
 def test_a_new_default_key_is_not_undone_by_the_removal_of_the_old_one() -> None:
-    assert build(platform("smb")).one("aws:ebs/defaultKmsKey:DefaultKmsKey").delete_before_replace
+    assert recorded("smb").one("aws:ebs/defaultKmsKey:DefaultKmsKey").delete_before_replace
 
 
 def test_protection_can_be_switched_off_for_throwaway_stacks() -> None:
@@ -130,7 +137,7 @@ def test_protection_can_be_switched_off_for_throwaway_stacks() -> None:
 
 
 def test_keys_state_what_they_protect() -> None:
-    tags = build(platform("enterprise")).named("keys-lake", KEY).inputs["tags"]
+    tags = recorded("enterprise").named("keys-lake", KEY).inputs["tags"]
     assert tags["data-class"] == "restricted"
     assert tags["personal-data"] == "yes"
     assert tags["retention-days"] == "1827"
