@@ -60,10 +60,13 @@ def run_pulumi(paths: ProjectPaths, command: str, stack_name: str, arguments: di
     environment = dict(os.environ)
     with ExitStack() as running:
         if stack_name == LOCAL_STACK:
+            from falaj.cli.embedded import open_stack
             from falaj.local.account import EmulatedAccount
             from falaj.local.aws.serve import serving
 
-            account = EmulatedAccount(paths.falaj_dir, os.environ.get("FALAJ_AWS_ENDPOINT_URL"))
+            account = EmulatedAccount(
+                paths.falaj_dir, open_stack(paths, stack_name).config_value("falaj:awsEndpointUrl")
+            )
             account.start()
             account.wait_ready()
             port = running.enter_context(serving())

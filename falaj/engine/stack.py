@@ -22,7 +22,7 @@ from falaj.engine.options import Interrupt, Options
 from falaj.engine.policies import NO_POLICIES, Policies
 from falaj.engine.project import Configuration, Project, configuration, load_project
 from falaj.engine.provider import ProviderHost
-from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState
+from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState, SecretTexts
 from falaj.engine.secrets import (
     Crypter,
     NoSecrets,
@@ -58,6 +58,8 @@ class Stack:
         self._backend, self._host, self._passphrase = backend, host, passphrase
         self._id = StackName(project.name, name)
         self._settings = StackSettings(project, name)
+        self._crypters: dict[str | None, Crypter] = {}
+        """By the state of the secrets provider: what one crypter has encoded, only it can reuse."""
         self._start_key_derivation()
 
     @classmethod
@@ -115,6 +117,7 @@ class Stack:
         self, command: str, options: Options, sink: EventSink, interrupt: Interrupt | None, request: Any = None
     ) -> Summary:
         _check(options)
+        self._check_passphrase()
         kind = _KINDS[command]
         if command == "preview" or options.preview_only:
             return self._run(kind, True, options, sink, interrupt or Interrupt(), self._load(), request)
@@ -173,6 +176,7 @@ class Stack:
         from falaj.engine.deployment import Deployment
 
         crypter = self._crypter(checkpoint.secrets_provider)
+        checkpoint.texts = checkpoint.texts or SecretTexts(crypter)
         loop = asyncio.get_running_loop()
         before = None if task.preview else self._backend.read(self._id)
         time_before = checkpoint.time
@@ -352,11 +356,18 @@ class Stack:
         if self._passphrase is not None and self._settings.encryption_salt:
             PassphraseCrypter(self._passphrase, self._settings.encryption_salt)
 
+    def _check_passphrase(self) -> None:
+        """Raises PassphraseError for a wrong passphrase, also where nothing is secret yet: later would be too late."""
+        if self._passphrase is not None and self._settings.encryption_salt:
+            PassphraseCrypter(self._passphrase, self._settings.encryption_salt).verify()
+
     def _crypter(self, provider: Mapping[str, Any] | None) -> Crypter:
         state = provider_state(provider)
-        if state is None:
-            return NoSecrets()
-        return PassphraseCrypter(required(self._passphrase, self.name), state)
+        if state not in self._crypters:
+            self._crypters[state] = (
+                NoSecrets() if state is None else PassphraseCrypter(required(self._passphrase, self.name), state)
+            )
+        return self._crypters[state]
 
     def _config_crypter(self) -> Crypter:
         salt = self._settings.encryption_salt

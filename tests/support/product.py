@@ -30,6 +30,7 @@ class Product:
         shutil.copy(ROOT / "Pulumi.yaml", self.root)
         for folder in ("stacks", "policies"):
             shutil.copytree(ROOT / folder, self.root / folder, ignore=ignore)
+        (self.root / ".venv").symlink_to(sys.prefix)  # where the policy packs look for their interpreter
         settings = self.root / "stacks" / "config" / "Pulumi.local.yaml"
         text = settings.read_text()
         assert "127.0.0.1:4599" in text, "the stack `local` names the default port"

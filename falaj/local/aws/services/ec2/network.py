@@ -112,8 +112,10 @@ class Subnet(Ec2Resource):
 
     def configure(self, aws: Aws, id: str, inputs: Properties) -> None:
         for name, parameter in self._attributes:
-            if inputs.get(name):
-                aws.client("ec2").modify_subnet_attribute(SubnetId=id, **{parameter: {"Value": True}})
+            # moto takes the first subnet of a zone for a default one, which gives public addresses: say no as well.
+            if inputs.get(name) or name == "mapPublicIpOnLaunch":
+                value = {"Value": bool(inputs.get(name))}
+                aws.client("ec2").modify_subnet_attribute(SubnetId=id, **{parameter: value})
 
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
         subnet = aws.client("ec2").describe_subnets(SubnetIds=[id])["Subnets"][0]
