@@ -24,7 +24,7 @@ _MAX_NODES: Final = 200_000
 class SettingsLoader(yaml.SafeLoader):
     """Raises ConfigError for duplicate keys and for numbers with a leading zero, which the CLI takes as octal."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (overrides PyYAML's)
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)

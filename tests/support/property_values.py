@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from falaj.engine.codec import UNKNOWN_SENTINELS
-from falaj.engine.values import SIGNATURE_KEY, UNKNOWN, Archive, Asset, Output, ResourceReference, Secret
+from falaj.engine.values import UNKNOWN, Archive, Asset, Output, ResourceReference, Secret
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=20).filter(lambda text: text not in UNKNOWN_SENTINELS)
-KEYS = TEXTS.filter(lambda key: key != SIGNATURE_KEY)
+# Few letters, all of which some encoding treats specially: large alphabets make the recursive strategies slow.
+TEXTS = st.text('ab.:$_0é€\U0001f4a7"\\/\n\t\0\x7f\u2028 <>&', max_size=8)
+KEYS = TEXTS
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False).filter(
     lambda number: not number.is_integer() or abs(number) > 2**53  # the others are read back as int
 )
-HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
+HASHES = st.sampled_from(["00" * 32, "ab" * 32, "5d" * 32])
 ASSETS = st.one_of(
     st.builds(Asset, HASHES, text=TEXTS),
     st.builds(Asset, HASHES, path=TEXTS),
