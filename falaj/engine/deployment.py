@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from falaj.engine.builtin import BuiltinProvider, StackOutputs
@@ -90,9 +91,9 @@ class Deployment:
         registry = ProviderRegistry(host, lambda: BuiltinProvider(outputs_of), self._calls, task.preview)
         self._run = Run(task.preview, registry, self._snapshot, self._hooks, self._decisions.deleted)
         self._executor = Executor(self._run, self._reporter, options.parallel, options.continue_on_error)
-        self._aborted = asyncio.Event()
-        self._executor.on_failure = self._aborted.set
-        self._source_done = asyncio.Event()
+        self._aborted: asyncio.Future[None] = self._loop.create_future()
+        self._executor.on_stop = partial(self._aborted.set_result, None)
+        self._source_done: asyncio.Future[None] = self._loop.create_future()
         self._shutdown = asyncio.Event()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._resources = list(base.resources)
@@ -187,7 +188,7 @@ class Deployment:
                 self._exited_elsewhere,
             )
             try:
-                await self._first_of(self._source_done.wait(), self._aborted.wait())
+                await asyncio.wait({self._source_done, self._aborted}, return_when=asyncio.FIRST_COMPLETED)
                 if self._executor.stopping:
                     raise Aborted
                 if self._program_failed:
@@ -279,7 +280,7 @@ class Deployment:
     def _exited(self, code: int) -> None:
         if not self._exit.done():
             self._exit.set_result(code)
-        if self._source_done.is_set() or self._executor.stopping:
+        if self._source_done.done() or self._executor.stopping:
             return
         if code:
             self._program_failed = True
@@ -287,7 +288,7 @@ class Deployment:
                 self.tell(
                     Severity.ERROR, f"an unhandled error occurred: program exited with non-zero exit code: {code}"
                 )
-        self._source_done.set()
+        self._source_done.set_result(None)
 
     def _warn_of_pending_operations(self) -> None:
         operations = self._base.pending_operations
@@ -297,12 +298,6 @@ class Deployment:
             operations = [op for op in operations if op.type is OperationType.CREATING]
         if operations and not self._task.preview:
             self.tell(Severity.WARNING, interrupted(operations))
-
-    async def _first_of(self, *waits: Coroutine[Any, Any, Any]) -> None:
-        tasks = [asyncio.create_task(wait) for wait in waits]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
 
     async def _analyze(self, state: ResourceState, goal: Any) -> bool:
         return await self._policies.analyze(state, goal, self._registrar.states if self._registrar else {})
@@ -329,7 +324,8 @@ class Deployment:
 
     async def wait_for_shutdown(self) -> None:
         """The program has registered everything.  Deletes may still call its hooks, so it stays until they are done."""
-        self._source_done.set()
+        if not self._source_done.done():
+            self._source_done.set_result(None)
         if self._hooks.in_use:
             await self._shutdown.wait()
         self._callbacks.close()  # before the program closes its end, which would be logged as a failure
@@ -342,9 +338,8 @@ class Deployment:
     async def _unless_aborted(self, work: Coroutine[Any, Any, T]) -> T:
         """The answer, or Aborted as soon as the deployment is over; steps that run are not disturbed."""
         task = asyncio.create_task(work)
-        aborted = asyncio.create_task(self._aborted.wait())
-        await asyncio.wait({task, aborted}, return_when=asyncio.FIRST_COMPLETED)
-        aborted.cancel()
+        either: set[asyncio.Future[Any]] = {task, self._aborted}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         task.add_done_callback(_forget)

@@ -27,7 +27,7 @@ class Executor:
         self._needed: set[str] = set()  # by resources whose deletion failed
         self._slots = asyncio.Semaphore(parallel)
         self._running: set[asyncio.Task[bool]] = set()
-        self.on_failure: Callable[[], None] = lambda: None
+        self.on_stop: Callable[[], None] = lambda: None
 
     async def carry_out(self, steps: Sequence[Step]) -> bool:
         """Runs a chain; False when it failed or was left out and the deployment goes on.  Raises Aborted."""
@@ -81,7 +81,7 @@ class Executor:
         if not self.stopping:
             self.stopping = True
             self._run.snapshot.halt()
-            self.on_failure()
+            self.on_stop()
 
     async def remove(self, layers: Iterable[Sequence[Step]]) -> None:
         """Runs antichains one after the other; the steps of one fail for themselves.  Raises Aborted."""
