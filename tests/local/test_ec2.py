@@ -51,7 +51,7 @@ def test_changed_cidr_replaces_the_vpc(vpc: Resource) -> None:
 
 def test_subnet_lives_through_create_update_and_delete(account: Account, vpc: Resource) -> None:
     block = vpc.inputs["cidrBlock"].replace(".0.0/16", ".9.0/24")
-    first = {"vpcId": vpc.id, "cidrBlock": block, "availabilityZoneId": "mec1-az3"}
+    first = {"vpcId": vpc.id, "cidrBlock": block, "availabilityZoneId": "mec1-az3", "mapPublicIpOnLaunch": False}
     assert_full_life(account, SUBNET, "private", first, {**first, "mapPublicIpOnLaunch": True})
 
 
@@ -183,7 +183,12 @@ def test_separate_rule_lives_through_create_update_and_delete(account: Account, 
 
 def test_separate_rule_may_name_another_group_and_all_protocols(account: Account, vpc: Resource) -> None:
     group, peer = (account.created(GROUP, name, {"vpcId": vpc.id}) for name in ("server", "client"))
-    inputs = {"securityGroupId": group.id, "ipProtocol": "-1", "referencedSecurityGroupId": peer.id}
+    inputs = {
+        "securityGroupId": group.id,
+        "ipProtocol": "-1",
+        "referencedSecurityGroupId": peer.id,
+        "description": "from the clients",
+    }
     rule = account.created("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "peer", inputs)
     assert_settled(rule, inputs)
     assert rule.diff({**inputs, "ipProtocol": "tcp", "fromPort": 1, "toPort": 2}).replaces

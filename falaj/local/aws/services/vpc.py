@@ -54,9 +54,10 @@ class _Rule(Ec2Resource):
                 "cidrIpv6": rule.get("CidrIpv6"),
                 "prefixListId": rule.get("PrefixListId"),
                 "referencedSecurityGroupId": (rule.get("ReferencedGroupInfo") or {}).get("GroupId"),
-                "description": rule.get("Description"),
                 "tagsAll": tag_map(rule.get("Tags")),
             }
+            if rule.get("ReferencedGroupInfo") is None:  # moto does not tell the description of those
+                state["description"] = rule.get("Description")
             if rule["IpProtocol"] != _ALL_PROTOCOLS:
                 state.update(fromPort=rule.get("FromPort"), toPort=rule.get("ToPort"))
             return state

@@ -39,7 +39,9 @@ class BucketNotification(BucketSetting):
             for name, arn, api_list, api_arn in _KINDS
             if answer.get(api_list)
         }
-        if "EventBridgeConfiguration" in answer:
+        if not state and any(inputs.get(name) for name, *_ in _KINDS):
+            return None
+        if inputs.get("eventbridge"):  # moto takes this switch but does not tell it: it goes with its bucket
             state["eventbridge"] = True
         return state or None
 
