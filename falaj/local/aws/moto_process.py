@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from falaj.local.aws.creation_journal import Journal
+from falaj.local.aws.request_order import one_at_a_time
 
 IDENTITY_PATH = "/_falaj/instance"
 """Answers ``{"instance": ..., "pid": ...}``; no AWS API has this path."""
@@ -52,7 +53,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from falaj.local.aws.moto_repairs import complete_deletions
 
-    application = identified(Journal(DomainDispatcherApplication(create_backend_app)), arguments.instance)
+    application = identified(
+        Journal(one_at_a_time(DomainDispatcherApplication(create_backend_app))), arguments.instance
+    )
     server = make_server(
         "127.0.0.1", arguments.port, application, threaded=True, request_handler=_quiet(MotoRequestHandler)
     )
