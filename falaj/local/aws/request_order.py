@@ -1,8 +1,8 @@
 """One request at a time for an application that is not made for threads.
 
 moto's server answers each request in a thread of its own, and its models iterate over dictionaries that other requests
-change meanwhile: with sixteen creates at once, one in some thousand calls failed with "dictionary changed size during
-iteration".  The work is bound to the interpreter lock, so taking turns costs nothing.
+change meanwhile: about one deployment of the platform in a dozen failed with "dictionary changed size during
+iteration".  The work is bound to the interpreter lock, so taking turns costs next to nothing.
 """
 
 from __future__ import annotations

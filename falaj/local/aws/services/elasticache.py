@@ -97,9 +97,16 @@ class ReplicationGroup(Handler):
             "transitEncryptionMode": "TransitEncryptionMode",
             "userGroupIds": "UserGroupIds",
         }
+        shards = group["NodeGroups"]
+        sizes = {
+            "numCacheClusters": len(group["MemberClusters"]),
+            "numNodeGroups": len(shards),
+            "replicasPerNodeGroup": len(shards[0]["NodeGroupMembers"]) - 1,
+        }
         return {
             **self._outputs(group, inputs),
             **observed(group, names),
+            **{name: size for name, size in sizes.items() if name in inputs},
             "replicationGroupId": id,
             "automaticFailoverEnabled": group["AutomaticFailover"] == "enabled",
             "multiAzEnabled": group["MultiAZ"] == "enabled",
