@@ -23,7 +23,7 @@ from falaj.engine.events import Event, EventSink, Op, Severity, Summary
 from falaj.engine.executor import Executor
 from falaj.engine.goal import SourcePositions
 from falaj.engine.hooks import Hooks
-from falaj.engine.imports import Imports
+from falaj.engine.imports import ImportRequest, Imports
 from falaj.engine.monitor import Monitor
 from falaj.engine.options import Interrupt, Options
 from falaj.engine.policies import NO_POLICIES, Policies
@@ -56,7 +56,9 @@ class Task:
     program: ProgramSettings
     config: Mapping[str, Value]
     """All configuration, secrets marked: what default providers get."""
-    import_request: Any = None
+    process: Program | None = None
+    """The program's process, where it has been started already."""
+    import_request: ImportRequest | None = None
 
     @property
     def runs_program(self) -> bool:
@@ -93,6 +95,8 @@ class Deployment:
         self._executor = Executor(self._run, self._reporter, options.parallel, options.continue_on_error)
         self._aborted: asyncio.Future[None] = self._loop.create_future()
         self._executor.on_stop = partial(self._aborted.set_result, None)
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        """Done when the policy packs are up: the program starts beside them, but has to wait with its resources."""
         self._source_done: asyncio.Future[None] = self._loop.create_future()
         self._shutdown = asyncio.Event()
         self._exit: asyncio.Future[int] = self._loop.create_future()
@@ -142,6 +146,7 @@ class Deployment:
         generator = StepGenerator(self._run, self._resources, task.options, self._decisions, self.tell, self._analyze)
         if task.kind == "import":
             names = task.program.stack, task.program.project.name
+            assert task.import_request is not None
             await Imports(*names, generator, self._executor, task.config).carry_out(task.import_request)
             return
         if not task.runs_program:
@@ -160,7 +165,6 @@ class Deployment:
         self._registrar.connect(
             ProviderSelection(task.program.stack, task.program.project.name, task.config, self._registrar.provide)
         )
-        await self._policies.start()
         await self._run_program(generator)
 
     async def _refresh(self) -> None:
@@ -181,13 +185,11 @@ class Deployment:
         assert registrar is not None
         with Monitor(self, self._task.program, self._callbacks, self._loop) as monitor:
             registrar.on_registered = monitor.transforms.inherited
-            program = Program(
-                self._task.program,
-                monitor.address,
-                self._reporter.tell,
-                self._exited_elsewhere,
-            )
+            program = self._task.process or Program(self._task.program.project)
             try:
+                program.run(self._task.program, monitor.address, self._reporter.tell, self._exited_elsewhere)
+                await self._policies.start()
+                self._ready.set_result(None)
                 await asyncio.wait({self._source_done, self._aborted}, return_when=asyncio.FIRST_COMPLETED)
                 if self._executor.stopping:
                     raise Aborted
@@ -308,16 +310,16 @@ class Deployment:
         self._reporter.tell(severity, message, urn)
 
     async def register(self, request: Any) -> Any:
-        return await self._unless_aborted(self._open_registrar().register(request))
+        return await self._answered(lambda registrar: registrar.register(request))
 
     async def register_outputs(self, request: Any) -> None:
-        await self._open_registrar().register_outputs(request)
+        await self._answered(lambda registrar: registrar.register_outputs(request))
 
     async def read(self, request: Any) -> Any:
-        return await self._unless_aborted(self._open_registrar().read(request))
+        return await self._answered(lambda registrar: registrar.read(request))
 
     async def invoke(self, request: Any) -> Any:
-        return await self._unless_aborted(self._open_registrar().invoke(request, self._builtin_function))
+        return await self._answered(lambda registrar: registrar.invoke(request, self._builtin_function))
 
     async def register_hook(self, request: Any) -> None:
         self._hooks.register(request)
@@ -330,14 +332,13 @@ class Deployment:
             await self._shutdown.wait()
         self._callbacks.close()  # before the program closes its end, which would be logged as a failure
 
-    def _open_registrar(self) -> Registrar:
+    async def _answered(self, work: Callable[[Registrar], Coroutine[Any, Any, T]]) -> T:
+        """The answer, or Aborted as soon as the deployment is over; steps that run are not disturbed."""
+        if not self._ready.done():
+            await asyncio.wait({self._ready, self._aborted}, return_when=asyncio.FIRST_COMPLETED)
         if self._registrar is None or self._executor.stopping:
             raise Aborted
-        return self._registrar
-
-    async def _unless_aborted(self, work: Coroutine[Any, Any, T]) -> T:
-        """The answer, or Aborted as soon as the deployment is over; steps that run are not disturbed."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work(self._registrar))
         either: set[asyncio.Future[Any]] = {task, self._aborted}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if task.done():

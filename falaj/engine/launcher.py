@@ -1,63 +1,69 @@
 """Runs a Pulumi program in a process of its own, as the official language host does.
 
-    python -u launcher.py --monitor A --engine A --project P --stack S --organization O --root_directory DIR --pwd DIR
-                          --dry_run true|false --parallel N ENTRY
+    python -u launcher.py < SETTINGS
+
+The process is started before the engine knows all settings: while it imports the SDK, the engine derives its key and
+reads the state.  Then one line of JSON comes on the standard input: monitor, engine, project, stack, organization,
+root_directory, pwd, dry_run, parallel, entry, and the environment variables that carry the configuration.  They do not
+come in the environment of the process, because that is open to other processes of the user.
 
 Exit codes: 0 the program ended well; 1 it raised RunError, whose text has been reported; 32 another exception, with
 its traceback reported; any other code is the program's own.  This file runs with the project's interpreter and imports
 nothing but pulumi.
 """
 
-import argparse
+import sys
+
+sys.path.pop(0)  # this file's folder: the engine's modules must not stand for anybody else's (secrets, events, ...)
+
 import asyncio
+import json
 import logging
 import os
 import runpy
-import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+
+import pulumi
+import pulumi.runtime
+from pulumi.runtime import config, settings, stack
 
 EXIT_REPORTED = 32
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    for name in ("monitor", "engine", "project", "stack", "organization", "root_directory", "pwd", "dry_run"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--parallel", type=int, required=True)
-    parser.add_argument("entry")
-    options = parser.parse_args()
-
-    sys.path.insert(0, options.pwd)
-    os.chdir(options.pwd)
-
-    import pulumi
-    import pulumi.runtime
-    from pulumi.runtime import config, settings, stack
+    line = sys.stdin.readline()
+    if not line:
+        return 0  # the engine has found that nothing is to be run
+    given = json.loads(line)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    os.environ.update(given["environment"])
+    sys.path.insert(0, given["pwd"])
+    os.chdir(given["pwd"])
 
     config.set_all_config(config.get_config_env(), config.get_config_secret_keys_env())
     settings.configure(
         settings.Settings(
-            project=options.project,
-            stack=options.stack,
-            monitor=options.monitor,
-            engine=options.engine,
-            parallel=options.parallel,
-            dry_run=options.dry_run == "true",
-            organization=options.organization,
-            root_directory=options.root_directory,
+            project=given["project"],
+            stack=given["stack"],
+            monitor=given["monitor"],
+            engine=given["engine"],
+            parallel=given["parallel"],
+            dry_run=given["dry_run"],
+            organization=given["organization"],
+            root_directory=given["root_directory"],
         )
     )
-    sys.argv = [options.entry]
+    sys.argv = [given["entry"]]
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would repeat what is reported below
 
     def run() -> None:
-        runpy.run_path(options.entry, run_name="__main__")
+        runpy.run_path(given["entry"], run_name="__main__")
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     # Every registration blocks a thread until its resource is done, so there have to be more than resources in flight.
-    loop.set_default_executor(ThreadPoolExecutor(max_workers=max(options.parallel, 1) * 4))
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=max(given["parallel"], 1) * 4))
     try:
         loop.run_until_complete(stack.run_in_stack(run))
     except pulumi.RunError as error:

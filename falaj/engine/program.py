@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,9 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
-from falaj.engine import launcher
 from falaj.engine.errors import ConfigError
 from falaj.engine.events import Severity
 from falaj.engine.project import Configuration, Project
@@ -38,36 +38,30 @@ class ProgramSettings:
 
 
 class Program:
-    """``on_line`` and ``on_exit`` are called from threads; ``on_exit`` once, after the last line."""
+    """The process, started as early as possible: it imports the SDK while the engine gets ready for it."""
 
-    def __init__(self, settings: ProgramSettings, address: str, on_line: OnLine, on_exit: OnExit) -> None:
-        """Starts the process.  Raises ConfigError when the project's interpreter is missing."""
-        project = settings.project
-        command = [
-            str(interpreter(project)),
-            "-u",
-            launcher.__file__,
-            *("--monitor", address, "--engine", address),
-            *("--project", project.name, "--stack", settings.stack, "--organization", "organization"),
-            *("--root_directory", str(project.root), "--pwd", str(project.working_directory)),
-            *("--dry_run", "true" if settings.preview else "false", "--parallel", str(settings.parallel)),
-            project.entry_point,
-        ]
+    def __init__(self, project: Project) -> None:
+        """Raises ConfigError when the project's interpreter is missing."""
         self._process = subprocess.Popen(
-            command,
+            [str(interpreter(project)), "-u", str(Path(__file__).with_name("launcher.py"))],
             cwd=project.working_directory,
-            env=environment(os.environ, settings.configuration),
-            stdin=subprocess.DEVNULL,
+            env=environment(os.environ),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the engine, which ends the program in order
         )
-        assert self._process.stdout and self._process.stderr
+
+    def run(self, settings: ProgramSettings, address: str, on_line: OnLine, on_exit: OnExit) -> None:
+        """Lets the program begin.  ``on_line`` and ``on_exit`` are called from threads; ``on_exit`` once."""
+        assert self._process.stdin and self._process.stdout and self._process.stderr
         readers = [
             _started(_pass_on, self._process.stdout, Severity.INFO, on_line),
             _started(_pass_on, self._process.stderr, Severity.INFO_STDERR, on_line),
         ]
-        self._waiter = _started(self._wait, readers, on_exit)
+        _started(self._wait, readers, on_exit)
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:  # it may have died: ``on_exit`` tells
+            pipe.write(json.dumps(_message(settings, address)).encode() + b"\n")
 
     def _wait(self, readers: list[threading.Thread], on_exit: OnExit) -> None:
         code = self._process.wait()
@@ -77,6 +71,9 @@ class Program:
 
     def end(self) -> None:
         """Ends the program and its children; at once, if they do not want to."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is not None:
                 return
@@ -99,17 +96,35 @@ def interpreter(project: Project) -> Path:
     return path
 
 
-def environment(base: Mapping[str, str], configuration: Configuration) -> dict[str, str]:
-    """The caller's variables without those that would tie the program to another engine, and the configuration."""
-    kept = {
+def environment(base: Mapping[str, str]) -> dict[str, str]:
+    """The caller's variables without those that would tie the program to another engine."""
+    return {
         key: value
         for key, value in base.items()
         # Without compiled files the imports of a provider SDK take seconds.
         if not key.startswith("PULUMI_") and key != "PYTHONDONTWRITEBYTECODE"
     }
-    kept["PULUMI_CONFIG"] = json.dumps(dict(configuration.values))
-    kept["PULUMI_CONFIG_SECRET_KEYS"] = json.dumps(sorted(configuration.secret_keys))
-    return kept
+
+
+def _message(settings: ProgramSettings, address: str) -> dict[str, Any]:
+    """What the launcher waits for."""
+    project, configuration = settings.project, settings.configuration
+    return {
+        "monitor": address,
+        "engine": address,
+        "project": project.name,
+        "stack": settings.stack,
+        "organization": "organization",
+        "root_directory": str(project.root),
+        "pwd": str(project.working_directory),
+        "dry_run": settings.preview,
+        "parallel": settings.parallel,
+        "entry": project.entry_point,
+        "environment": {
+            "PULUMI_CONFIG": json.dumps(dict(configuration.values)),
+            "PULUMI_CONFIG_SECRET_KEYS": json.dumps(sorted(configuration.secret_keys)),
+        },
+    }
 
 
 def _started(target: Callable[..., None], *args: object) -> threading.Thread:

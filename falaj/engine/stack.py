@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ from falaj.engine.values import Properties, Secret
 
 if TYPE_CHECKING:
     from falaj.engine.deployment import Task
+    from falaj.engine.imports import ImportRequest
+    from falaj.engine.program import Program
 
 _KINDS = {"up": "update", "preview": "update", "refresh": "refresh", "destroy": "destroy", "import": "import"}
 _HISTORY_KINDS = {"update": "update", "refresh": "refresh", "destroy": "destroy", "import": "resource-import"}
@@ -114,15 +117,22 @@ class Stack:
         return self._deploy("import", Options(parallel=1), sink, interrupt, request)
 
     def _deploy(
-        self, command: str, options: Options, sink: EventSink, interrupt: Interrupt | None, request: Any = None
+        self,
+        command: str,
+        options: Options,
+        sink: EventSink,
+        interrupt: Interrupt | None,
+        request: ImportRequest | None = None,
     ) -> Summary:
         _check(options)
-        self._check_passphrase()
         kind = _KINDS[command]
         if command == "preview" or options.preview_only:
-            return self._run(kind, True, options, sink, interrupt or Interrupt(), self._load(), request)
+            with self._program(kind, options) as process:
+                self._check_passphrase()
+                return self._run(kind, True, options, sink, interrupt or Interrupt(), self._load(), process, request)
         self._create_if_missing()
-        with self._backend.lock(self._id):
+        with self._backend.lock(self._id), self._program(kind, options) as process:
+            self._check_passphrase()
             checkpoint = self._load()
             started = time.time()
             summary: list[Summary] = []
@@ -134,7 +144,7 @@ class Stack:
 
             result = "failed"
             try:
-                answer = self._run(kind, False, options, watch, interrupt or Interrupt(), checkpoint, request)
+                answer = self._run(kind, False, options, watch, interrupt or Interrupt(), checkpoint, process, request)
                 result = "succeeded"
                 return answer
             except DeploymentError:
@@ -144,6 +154,20 @@ class Stack:
             finally:
                 self._record(kind, options, started, result, summary[0] if summary else None)
 
+    @contextmanager
+    def _program(self, kind: str, options: Options) -> Iterator[Program | None]:
+        """The process of the program, where one is needed: it imports the SDK while the state is read."""
+        if kind != "update" and not options.run_program:
+            yield None
+            return
+        from falaj.engine.program import Program
+
+        process = Program(self.project)
+        try:
+            yield process
+        finally:
+            process.end()
+
     def _run(
         self,
         kind: str,
@@ -152,7 +176,8 @@ class Stack:
         sink: EventSink,
         interrupt: Interrupt,
         checkpoint: Checkpoint,
-        request: Any,
+        process: Program | None,
+        request: ImportRequest | None,
     ) -> Summary:
         from falaj.engine.deployment import Task
         from falaj.engine.hooks import deletion_hooks
@@ -169,7 +194,7 @@ class Stack:
         config = {
             key: Secret(text) if key in configured.secret_keys else text for key, text in configured.values.items()
         }
-        task = Task(kind, preview, options, settings, config, request)
+        task = Task(kind, preview, options, settings, config, process, request)
         return run_in_loop(lambda: self._deployment(task, checkpoint, sink, interrupt))
 
     async def _deployment(self, task: Task, checkpoint: Checkpoint, sink: EventSink, interrupt: Interrupt) -> Summary:
@@ -395,6 +420,7 @@ class Stack:
         """What ``pulumi stack init`` does: an empty state, and its salt in the settings."""
         if self._backend.exists(self._id):
             return
+        self._check_passphrase()
         checkpoint = self._empty()
         state = provider_state(checkpoint.secrets_provider)
         if state is not None and self._settings.encryption_salt is None:
