@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.engine.oracle.comparison import Difference
+from tests.engine.oracle.comparison import DECISIVE, Difference
 from tests.engine.oracle.known_differences import known_differences, listed
 from tests.engine.oracle.replay import Replay
 from tests.engine.oracle.scenario import REQUIRED_SCENARIOS, REQUIRED_STEPS, Scenario, scenarios
 
 SCENARIOS = scenarios()
 KNOWN = known_differences(SCENARIOS)
+CROWDED = (7, 10, 23, 52)  # diamonds, delete before replace, refresh, and everything together
 
 
 @pytest.mark.slow
@@ -49,6 +51,21 @@ def test_the_engine_does_what_the_cli_did(
         if (step, field) not in found
     ]
     assert not news, "\n".join(news)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CROWDED)
+def test_sixteen_operations_at_once_come_to_the_same(number: int, tmp_path: Path) -> None:
+    """The recordings were made with one operation at a time; what they decide must not hang on that."""
+    scenario = next(item for item in SCENARIOS if item.number == number)
+    crowded = replace(scenario, steps=tuple(replace(step, parallel=16) for step in scenario.steps))
+    found = [
+        f"step {result.step.number} differs in {difference}"
+        for result in Replay(crowded, tmp_path).run()
+        for difference in result.differences
+        if difference.field in DECISIVE
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_at_least_300_of_370_steps_agree() -> None:
