@@ -82,7 +82,7 @@ def deletion_order(
             needed = [other for urn in references(state) for other in by_urn.get(urn, ())]
             for urn in {*state.dependencies, *_of_properties(state)}:
                 needed.extend(_descendants(urn, by_urn, children))
-            needs[state] = [other for other in needed if other in needs]
+            needs[state] = [other for other in needed if other in needs and other.urn != state.urn]
             for twin in by_urn.get(state.urn, ()):
                 # What replaced it goes first, unless it is needed for that one in turn.
                 if twin in needs and not _reaches(state, twin, needs):
