@@ -142,17 +142,14 @@ class Stack:
                     summary.append(event)
                 sink(event)
 
-            result = "failed"
             try:
                 answer = self._run(kind, False, options, watch, interrupt or Interrupt(), checkpoint, process, request)
-                result = "succeeded"
-                return answer
             except DeploymentError:
-                if summary:
-                    result = summary[0].result
+                # What is refused before anything was touched is no deployment, and leaves no entry.
+                self._record(kind, options, started, summary[0].result if summary else "failed", summary)
                 raise
-            finally:
-                self._record(kind, options, started, result, summary[0] if summary else None)
+            self._record(kind, options, started, "succeeded", summary)
+            return answer
 
     @contextmanager
     def _program(self, kind: str, options: Options) -> Iterator[Program | None]:
@@ -242,7 +239,7 @@ class Stack:
         if found:
             raise DeploymentError("You must run with the `--run-program` flag to use delete hooks during destroy.")
 
-    def _record(self, kind: str, options: Options, started: float, result: str, summary: Summary | None) -> None:
+    def _record(self, kind: str, options: Options, started: float, result: str, summaries: list[Summary]) -> None:
         entry = {
             "kind": _HISTORY_KINDS[kind],
             "startTime": int(started),
@@ -252,7 +249,7 @@ class Stack:
             "version": 0,
             "result": result,
             "endTime": int(time.time()),
-            "resourceChanges": {str(op): n for op, n in summary.changes.items()} or None if summary else None,
+            "resourceChanges": {str(op): n for summary in summaries for op, n in summary.changes.items()} or None,
         }
         self._backend.record(self._id, entry, self._backend.read(self._id))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pulumi.runtime.proto import alias_pb2, source_pb2
@@ -17,7 +18,7 @@ def goal(type: str, name: str, parent: str = ROOT) -> Goal:
     return Goal(f"urn:pulumi:dev::p::{prefix}{type}::{name}", type, name, True, {}, parent)
 
 
-def alias(**spec: object) -> alias_pb2.Alias:
+def alias(**spec: Any) -> alias_pb2.Alias:
     return alias_pb2.Alias(spec=alias_pb2.Alias.Spec(**spec))
 
 
