@@ -5,7 +5,8 @@
 The process is started before the engine knows all settings: while it imports the SDK, the engine derives its key and
 reads the state.  Then one line of JSON comes on the standard input: monitor, engine, project, stack, organization,
 root_directory, pwd, dry_run, parallel, entry, and the environment variables that carry the configuration.  They do not
-come in the environment of the process, because that is open to other processes of the user.
+come in the environment of the process, because that is open to other processes of the user.  The pipe stays open as
+long as the engine lives.
 
 Exit codes: 0 the program ended well; 1 it raised RunError, whose text has been reported; 32 another exception, with
 its traceback reported; any other code is the program's own.  This file runs with the project's interpreter and imports
@@ -21,6 +22,7 @@ import json
 import logging
 import os
 import runpy
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,11 +33,19 @@ from pulumi.runtime import config, settings, stack
 EXIT_REPORTED = 32
 
 
+def _end_with_engine(pipe: int) -> None:
+    """The engine holds the other end: it closes, however the engine ends, and then nobody would answer any more."""
+    while os.read(pipe, 4096):
+        pass
+    os._exit(1)
+
+
 def main() -> int:
     line = sys.stdin.readline()
     if not line:
         return 0  # the engine has found that nothing is to be run
     given = json.loads(line)
+    threading.Thread(target=_end_with_engine, args=(os.dup(sys.stdin.fileno()),), daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     os.environ.update(given["environment"])
     sys.path.insert(0, given["pwd"])

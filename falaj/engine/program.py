@@ -51,29 +51,35 @@ class Program:
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the engine, which ends the program in order
         )
+        self._begun = False
 
     def run(self, settings: ProgramSettings, address: str, on_line: OnLine, on_exit: OnExit) -> None:
         """Lets the program begin.  ``on_line`` and ``on_exit`` are called from threads; ``on_exit`` once."""
         assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._begun = True
         readers = [
             _started(_pass_on, self._process.stdout, Severity.INFO, on_line),
             _started(_pass_on, self._process.stderr, Severity.INFO_STDERR, on_line),
         ]
         _started(self._wait, readers, on_exit)
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:  # it may have died: ``on_exit`` tells
-            pipe.write(json.dumps(_message(settings, address)).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):  # it may have died: ``on_exit`` tells
+            self._process.stdin.write(json.dumps(_message(settings, address)).encode() + b"\n")
+            self._process.stdin.flush()  # and stays open: the program ends when the engine does
 
     def _wait(self, readers: list[threading.Thread], on_exit: OnExit) -> None:
         code = self._process.wait()
         for reader in readers:
             reader.join(GRACE_SECONDS)  # a child of the program may hold the pipe open
+        self._close_input()
         on_exit(code)
 
     def end(self) -> None:
         """Ends the program and its children; at once, if they do not want to."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+        self._close_input()
+        if not self._begun:  # nobody reads them, so nobody else closes them
+            for pipe in (self._process.stdout, self._process.stderr):
+                if pipe is not None:
+                    pipe.close()
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is not None:
                 return
@@ -82,6 +88,11 @@ class Program:
                 self._process.wait(1)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+
+    def _close_input(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
 
 
 def interpreter(project: Project) -> Path:
