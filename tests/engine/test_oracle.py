@@ -76,8 +76,7 @@ def test_at_least_300_of_370_steps_agree() -> None:
 
 
 @pytest.mark.parametrize("number", REQUIRED_SCENARIOS)
-def test_a_required_scenario_differs_only_where_the_cli_is_at_fault(number: int) -> None:
-    scenario = next(item for item in SCENARIOS if item.number == number)
-    assert [
-        entry for entry in KNOWN if entry.scenario == scenario.name and entry.decides and entry.kind != "cli-defect"
-    ] == []
+def test_a_required_scenario_differs_only_where_the_cli_is_at_fault_or_chance_decides(number: int) -> None:
+    name = next(scenario.name for scenario in SCENARIOS if scenario.number == number)
+    deciding = [entry for entry in KNOWN if entry.scenario == name and entry.decides]
+    assert [entry for entry in deciding if entry.kind not in ("cli-defect", "varies")] == []

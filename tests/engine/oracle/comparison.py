@@ -22,7 +22,8 @@ FIELDS: Final = DECISIVE + FURTHER
 
 # Lines in which the CLI sums up an error that was told before, and one about its own search for plugins.
 _EPILOGUE: Final = re.compile(
-    r"(update|preview|refresh|destroy|import) (failed|canceled)$|resource plugin \S+ is expected to have version"
+    r"(update|preview|refresh|destroy|import) (failed|canceled)(: step application failed: .*)?$"
+    r"|resource plugin \S+ is expected to have version"
 )
 _MOST_LINES: Final = 40
 

@@ -11,10 +11,10 @@ from tests.engine.oracle.comparison import DECISIVE, FIELDS
 from tests.engine.oracle.scenario import Scenario
 
 LIST: Final = Path(__file__).with_name("differences.toml")
-KINDS: Final = ("cli-defect", "choice", "unsupported", "open")
+KINDS: Final = ("cli-defect", "choice", "unsupported", "varies", "open")
 """``cli-defect``: the recording's README or data/DIFFERENCES.md calls it a defect of the CLI, or it follows from one.
-``choice``: the engine does otherwise on purpose.  ``unsupported``: refused before anything is touched.  ``open``: a
-shortcoming of the engine."""
+``choice``: the engine does otherwise on purpose.  ``unsupported``: refused before anything is touched.  ``varies``:
+hangs on the timing of the program's threads, so it may differ or not.  ``open``: a shortcoming of the engine."""
 
 
 @dataclass(frozen=True)
