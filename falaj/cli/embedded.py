@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from falaj.cli.progress import Progress
     from falaj.cli.render import Renderer
+    from falaj.cli.summary_view import MonthlyCost
     from falaj.engine.options import Interrupt, Options
     from falaj.engine.stack import Stack
 
@@ -68,10 +70,10 @@ def deploy(
     if command != "preview" and not options.preview_only:
         recover(stack)
     if not yes and command != "preview" and not options.preview_only:
-        code = _ask(paths, command, stack, options, as_json=as_json, show_diff=show_diff)
+        code = _ask(command, stack, options, as_json=as_json, show_diff=show_diff)
         if code is not None:
             return code
-    code = _run(paths, command, stack, options, as_json, show_diff, expect_no_changes)
+    code = _run(command, stack, options, as_json, show_diff, expect_no_changes)
     if command in ("up", "destroy", "refresh") and not options.preview_only and code == 0:
         account.remember(stack_name)
     return code
@@ -94,15 +96,13 @@ def check_policies(paths: ProjectPaths, stack_name: str, packs: tuple[str, ...])
     return progress
 
 
-def _ask(
-    paths: ProjectPaths, command: str, stack: Stack, options: Options, *, as_json: bool, show_diff: bool
-) -> int | None:
+def _ask(command: str, stack: Stack, options: Options, *, as_json: bool, show_diff: bool) -> int | None:
     """Shows what would happen and asks; returns an exit code when that is the end of it."""
     if as_json or not sys.stdin.isatty():
         raise click.UsageError(f"`falaj {command}` changes things: pass --yes where nobody can be asked")
     planned = "preview" if command == "up" else command
     plan = replace(options, preview_only=True) if command != "up" else options
-    code = _run(paths, planned, stack, plan, False, show_diff, False)
+    code = _run(planned, stack, plan, False, show_diff, False)
     if code:
         return code
     click.confirm(f"Run `{command}` on {stack.name}?", abort=True)
@@ -110,7 +110,6 @@ def _ask(
 
 
 def _run(
-    paths: ProjectPaths,
     command: str,
     stack: Stack,
     options: Options,
@@ -123,6 +122,7 @@ def _run(
     from falaj.engine.options import Interrupt
 
     interrupt = Interrupt()
+    cost = _CostInBackground(stack) if command in ("up", "preview") else None
     summary: Summary | None = None
     title = f"{command} {stack.name}"
     with renderer_for(title, as_json=as_json, show_diff=show_diff) as renderer, _signals(interrupt):
@@ -132,7 +132,7 @@ def _run(
             summary = renderer.progress.summary
     if summary is None:
         return EXIT_FAILED
-    _report(paths, command, stack, renderer, summary, as_json)
+    _report(command, stack, renderer, summary, as_json, cost)
     if summary.result != "succeeded":
         return EXIT_FAILED
     if expect_no_changes and any(n for op, n in summary.changes.items() if op not in UNCHANGING):
@@ -159,34 +159,54 @@ def _signals(interrupt: Interrupt) -> Iterator[None]:
 
 
 def _report(
-    paths: ProjectPaths, command: str, stack: Stack, renderer: Renderer, summary: Summary, as_json: bool
+    command: str,
+    stack: Stack,
+    renderer: Renderer,
+    summary: Summary,
+    as_json: bool,
+    cost_in_background: _CostInBackground | None,
 ) -> None:
     from falaj.cli.summary_view import print_report, summary_object
 
-    cost = _monthly_cost(stack) if command in ("up", "preview") and summary.result == "succeeded" else None
+    succeeded = summary.result == "succeeded"
+    cost = cost_in_background.result() if cost_in_background and succeeded else None
     if as_json:
         print(json.dumps(summary_object(command, renderer.progress, summary, cost), ensure_ascii=False), flush=True)
         return
-    succeeded_up = command == "up" and summary.result == "succeeded"
-    outputs: dict[str, Any] = stack.outputs(show_secrets=False) if succeeded_up else {}
+    outputs: dict[str, Any] = stack.outputs(show_secrets=False) if command == "up" and succeeded else {}
     print_report(
         command, renderer.progress, summary, cost=cost, outputs=outputs, next_steps=_next_steps(command, summary)
     )
 
 
-def _monthly_cost(stack: Stack) -> Any:
-    """Cost of the blueprint that the stack names; None when the stack has none."""
-    import blueprints
-    from blueprints.cost import estimate
-    from falaj.cli.summary_view import MonthlyCost
+class _CostInBackground:
+    """Prices the stack's blueprint while the program starts, which leaves a processor idle for a second."""
 
-    name = stack.config_value("falaj:blueprint")
-    if not name:
-        return None
-    overrides = json.loads(stack.config_value("falaj:overrides") or "{}")
-    blueprint = blueprints.load(name, overrides)
-    bill = estimate(blueprint)
-    return MonthlyCost(name, bill.usd_per_month, bill.aed_per_month, blueprint.budget.usd_per_month)
+    def __init__(self, stack: Stack) -> None:
+        self._name = stack.config_value("falaj:blueprint")
+        self._overrides = stack.config_value("falaj:overrides") or "{}"
+        self._cost: MonthlyCost | None = None
+        self._thread = threading.Thread(target=self._price, name="cost", daemon=True)
+        self._thread.start()
+
+    def result(self) -> MonthlyCost | None:
+        """None where the stack names no blueprint, or one that has no price; a deployment never fails over this."""
+        self._thread.join()
+        return self._cost
+
+    def _price(self) -> None:
+        if not self._name:
+            return
+        import blueprints
+        from blueprints.cost import estimate
+        from blueprints.errors import BlueprintError
+        from falaj.cli.summary_view import MonthlyCost
+
+        with suppress(BlueprintError, ValueError):
+            blueprint = blueprints.load(self._name, json.loads(self._overrides))
+            bill = estimate(blueprint)
+            budget = blueprint.budget.usd_per_month
+            self._cost = MonthlyCost(self._name, bill.usd_per_month, bill.aed_per_month, budget)
 
 
 def _next_steps(command: str, summary: Summary) -> list[str]:

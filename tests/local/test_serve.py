@@ -77,7 +77,8 @@ def test_rejected_input_comes_back_as_a_failure(configured: Any) -> None:
     assert [failure.property for failure in checked.failures] == ["enabled"]
 
 
-def test_caller_identity_is_that_of_the_emulated_account(configured: Any) -> None:
+def test_caller_identity_is_that_of_the_emulated_account(configured: Any, endpoint_url: str) -> None:
     token = "aws:index/getCallerIdentity:getCallerIdentity"
-    answer = configured.Invoke(provider_pb2.InvokeRequest(tok=token))
-    assert getattr(answer, "return")["accountId"] == "123456789012"
+    answer = getattr(configured.Invoke(provider_pb2.InvokeRequest(tok=token)), "return")
+    told = client(endpoint_url, "sts").get_caller_identity()
+    assert (answer["accountId"], answer["arn"], answer["userId"]) == (told["Account"], told["Arn"], told["UserId"])

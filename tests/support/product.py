@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,12 +94,16 @@ class Product:
         return client(self.endpoint_url, service)
 
     def inventory(self) -> Counter[str]:
-        """What an independent client finds in the account, as ``kind:name-or-id``; default resources left out."""
+        """What an independent client finds in the account: see ``inventory``."""
         return inventory(self.endpoint_url)
 
 
 def inventory(endpoint_url: str) -> Counter[str]:
-    """Counts by ``kind name`` of everything that the platform's services list in the account."""
+    """Counts by ``kind name`` of everything that the platform's services list in the account.
+
+    Random parts of names and ids are left out, so that two deployments of one program have equal inventories; default
+    resources of the account are left out too.
+    """
     found: Counter[str] = Counter()
 
     def add(kind: str, service: str, operation: str, key: str, *name: str, **request: Any) -> None:
@@ -126,14 +131,17 @@ def inventory(endpoint_url: str) -> Counter[str]:
         for item in getattr(client(endpoint_url, "ec2"), operation)()[key]:
             if item.get("VpcId") not in defaults:
                 found[f"{kind} {_name_tag(item) or item[name]}"] += 1
-    add_ec2("endpoint", "describe_vpc_endpoints", "VpcEndpoints", "ServiceName")
     add_ec2("gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId")
     add_ec2("address", "describe_addresses", "Addresses", "AllocationId")
     add_ec2("launch template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateName")
     add_ec2("flow log", "describe_flow_logs", "FlowLogs", "FlowLogId")
+    # AWS goes on listing these for a while after their end.
     for gateway in client(endpoint_url, "ec2").describe_nat_gateways()["NatGateways"]:
         if gateway["State"] != "deleted":
             found[f"nat {_name_tag(gateway) or gateway['NatGatewayId']}"] += 1
+    for endpoint in client(endpoint_url, "ec2").describe_vpc_endpoints()["VpcEndpoints"]:
+        if endpoint["State"] != "deleted":
+            found[f"endpoint {_name_tag(endpoint) or endpoint['ServiceName']}"] += 1
     add("bucket", "s3", "list_buckets", "Buckets", "Name")
     kms = client(endpoint_url, "kms")
     for key in kms.list_keys()["Keys"]:
@@ -164,7 +172,16 @@ def inventory(endpoint_url: str) -> Counter[str]:
     add("trail", "cloudtrail", "list_trails", "Trails", "Name")
     add("vault", "backup", "list_backup_vaults", "BackupVaultList", "BackupVaultName")
     add("secret", "secretsmanager", "list_secrets", "SecretList", "Name")
-    return found
+    steady: Counter[str] = Counter()
+    for label, count in found.items():
+        steady[_RANDOM.sub("", label)] += count
+    return steady
+
+
+_RANDOM = re.compile(
+    r"http://127\.0\.0\.1:\d+/|-[0-9a-f]{7}\b|\b[a-z]+-[0-9a-f]{8,17}\b|![a-z]+-[0-9a-f-]{36}|\b[0-9a-f]{8}-[0-9a-f-]{27}\b"
+)
+"""Auto-name suffixes, ids such as vpc-0123456789abcdef0, names of managed secrets, UUIDs."""
 
 
 def _name_tag(item: Any) -> str:
