@@ -1,12 +1,12 @@
 """Errors that end a command.  Each text is one line a user can act on.
 
-    EngineError                      exit code 1
-    ├── ConfigError                  Pulumi.yaml, Pulumi.<stack>.yaml or a configuration value
-    ├── PassphraseError              missing or wrong passphrase
-    ├── StateError                   a state file that is corrupt, newer, or breaks its own rules
-    ├── LockError                    another update holds the stack
-    ├── UnsupportedError             something that only the official CLI can do
-    └── DeploymentError              the deployment ran and failed; details went out as events
+EngineError                      exit code 1
+├── ConfigError                  Pulumi.yaml, Pulumi.<stack>.yaml or a configuration value
+├── PassphraseError              missing or wrong passphrase
+├── StateError                   a state file that is corrupt, newer, or breaks its own rules
+├── LockError                    another update holds the stack
+├── UnsupportedError             something that only the official CLI can do
+└── DeploymentError              the deployment ran and failed; details went out as events
 """
 
 

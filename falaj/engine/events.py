@@ -122,7 +122,7 @@ class PolicyLoaded:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Last event.  ``changes`` counts operations as Pulumi does: no default providers, a replacement once as ``replace``."""
+    """Last event.  ``changes`` counts as Pulumi does: no default providers, a replacement once as ``replace``."""
 
     changes: Mapping[Op, int]
     resources: int

@@ -115,9 +115,9 @@ class InvokeResult:
 class Provider(Protocol):
     """A configured or not yet configured instance of a provider package; one per provider resource.
 
-    Calls come from many threads at once.  Values may hold ``UNKNOWN`` in ``check``, ``diff``, previews and invokes, also
-    during a real update (a delete-before-replace asks ``diff`` with unknowns).  With ``accepts_secrets`` False the
-    engine takes the Secret marks off before every call and puts them back on the answers.
+    Calls come from many threads at once.  Values may hold ``UNKNOWN`` in ``check``, ``diff``, previews and invokes,
+    also during a real update (a delete-before-replace asks ``diff`` with unknowns).  With ``accepts_secrets`` False
+    the engine takes the Secret marks off before every call and puts them back on the answers.
     Every method may raise ProviderError; create, update and read also InitializationError.
     """
 

@@ -4,7 +4,7 @@ A property value is None, bool, int, float, str, a list or dict (string keys) of
 classes below.  Three codecs meet here: the wire form of the Pulumi protocol (``google.protobuf.Struct`` with signature
 objects), the state form (JSON with signature objects and ciphertexts) and this one, which all other modules use.
 
-Source: sdk/go/common/resource/{properties.go,plugin/rpc.go} of Pulumi; the signatures and sentinels are protocol constants.
+Source: sdk/go/common/resource/{properties.go,plugin/rpc.go} of Pulumi; signatures and sentinels are its constants.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Properties: TypeAlias = Mapping[str, Value]
 """The inputs or outputs of a resource; keys as the provider spells them (camelCase)."""
 
 SIGNATURE_KEY: Final = "4dabf18193072939515e22adb298388d"
-SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
+SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105  (a constant of the protocol)
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 REFERENCE_SIGNATURE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
