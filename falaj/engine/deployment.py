@@ -114,15 +114,15 @@ class Deployment:
             self._loop.call_soon_threadsafe(self._interrupt, calls)
 
         interrupt.listen(pass_on)
-        refused = False
+        ended_early = False
         try:
             await self._phases()
         except Refused as error:
-            refused = True
+            ended_early = True
             if not error.told:
                 self.tell(Severity.ERROR, str(error), error.urn)
         except Aborted:
-            pass
+            ended_early = True
         finally:
             interrupt.listen(None)
             self._executor.stop()
@@ -132,7 +132,7 @@ class Deployment:
             self._calls.close()
             self._callbacks.close()
             self._policies.close()
-        return self._conclude(refused)
+        return self._conclude(ended_early)
 
     async def _phases(self) -> None:
         task = self._task
@@ -245,9 +245,9 @@ class Deployment:
     def _final_states(self) -> list[ResourceState]:
         return list(self._snapshot.checkpoint().resources)
 
-    def _conclude(self, refused: bool) -> Summary:
+    def _conclude(self, ended_early: bool) -> Summary:
         executor, decisions = self._executor, self._decisions
-        failed = refused or executor.failed or decisions.failed or self._program_failed or self._interrupted
+        failed = ended_early or executor.failed or decisions.failed or self._program_failed or self._interrupted
         what = "preview" if self._task.preview else "update"
         if self._interrupted:
             self.tell(Severity.ERROR, f"{what} canceled")

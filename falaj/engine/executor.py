@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 
 from falaj.engine.decisions import Aborted
@@ -59,9 +60,13 @@ class Executor:
         except StepError as error:
             self._reporter.failed(step, str(error))
             failure = error
-        except Exception:
-            self.stop()  # a defect of the engine: whoever runs the deployment gets it, but nobody may wait for ever
-            raise
+        except Exception as error:
+            if isinstance(error, Aborted):
+                raise
+            # A defect of the engine must not leave anybody waiting, nor pass for success.
+            self._reporter.failed(step, f"internal error: {type(error).__name__}: {error}")
+            self._reporter.tell(Severity.DEBUG, "".join(traceback.format_exception(error)), step.state.urn)
+            failure = error
         else:
             self._reporter.done(step)
             return True

@@ -184,6 +184,22 @@ class _Services(resource_pb2_grpc.ResourceMonitorServicer):
         self._answer(context, self._deployment.register_hook(request))
         return empty_pb2.Empty()
 
+    def Call(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._refuse(context, f"methods of resources ({request.tok})")
+
+    def RegisterPackage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._refuse(context, f"parameterized packages ({request.name})")
+
+    def RegisterErrorHook(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._refuse(context, f"error hooks ({request.name})")
+
+    def ExistsResource(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._refuse(context, "the check whether a resource exists")
+
+    def _refuse(self, context: grpc.ServicerContext, what: str) -> NoReturn:
+        message = f"the embedded engine does not support {what}: use the official CLI"
+        self._abort(context, grpc.StatusCode.UNIMPLEMENTED, message)
+
     def SignalAndWaitForShutdown(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._answer(context, self._deployment.wait_for_shutdown())
         return empty_pb2.Empty()

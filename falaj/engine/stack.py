@@ -21,7 +21,7 @@ from falaj.engine.integrity import problems
 from falaj.engine.locks import LockHolder
 from falaj.engine.options import Interrupt, Options
 from falaj.engine.policies import NO_POLICIES, Policies
-from falaj.engine.project import Configuration, Project, configuration, load_project
+from falaj.engine.project import Configuration, Project, load_project
 from falaj.engine.provider import ProviderHost
 from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState, SecretTexts
 from falaj.engine.secrets import (
@@ -33,8 +33,8 @@ from falaj.engine.secrets import (
     provider_state,
     required,
 )
-from falaj.engine.stack_outputs import MASK, shown
-from falaj.engine.stack_settings import StackSettings
+from falaj.engine.stack_config import StackConfig
+from falaj.engine.stack_outputs import shown
 from falaj.engine.urn import STACK_TYPE
 from falaj.engine.values import Properties, Secret
 
@@ -60,10 +60,9 @@ class Stack:
         self.project, self.name = project, name
         self._backend, self._host, self._passphrase = backend, host, passphrase
         self._id = StackName(project.name, name)
-        self._settings = StackSettings(project, name)
+        self._config = StackConfig(project, name, passphrase)
         self._crypters: dict[str | None, Crypter] = {}
         """By the state of the secrets provider: what one crypter has encoded, only it can reuse."""
-        self._start_key_derivation()
 
     @classmethod
     def open(
@@ -128,11 +127,11 @@ class Stack:
         kind = _KINDS[command]
         if command == "preview" or options.preview_only:
             with self._program(kind, options) as process:
-                self._check_passphrase()
+                self._config.check_passphrase()
                 return self._run(kind, True, options, sink, interrupt or Interrupt(), self._load(), process, request)
         self._create_if_missing()
         with self._backend.lock(self._id), self._program(kind, options) as process:
-            self._check_passphrase()
+            self._config.check_passphrase()
             checkpoint = self._load()
             started = time.time()
             summary: list[Summary] = []
@@ -183,8 +182,11 @@ class Stack:
         found = problems(checkpoint)
         if found:
             raise StateError(f"the state of {self._id} breaks its own rules: {found[0]} ({len(found)} in all)")
+        views = [state.urn for state in checkpoint.resources if state.view_of]
+        if views:
+            raise UnsupportedError(f"{views[0]} is a view of another resource, which only the official CLI can handle")
         needs_config = kind in ("update", "import") or options.run_program
-        configured = self._configuration() if needs_config else Configuration({})
+        configured = self._config.load() if needs_config else Configuration({})
         if kind == "destroy" and not options.run_program:
             self._refuse_hooks(deletion_hooks(checkpoint.resources), sink)
         settings = ProgramSettings(self.project, self.name, configured, preview, options.parallel)
@@ -335,53 +337,25 @@ class Stack:
 
     def config_value(self, key: str) -> str | None:
         """The plain text of a configuration value, with the project's defaults; None when it is not set."""
-        return self._configuration(check=False).values.get(self.project.key(key))
+        return self._config.value(key)
 
     def config_values(self, show_secrets: bool = False) -> dict[str, str]:
         """All configuration by full key."""
-        configured = self._configuration(check=False)
-        return {
-            key: MASK if key in configured.secret_keys and not show_secrets else text
-            for key, text in configured.values.items()
-        }
+        return self._config.values(show_secrets)
 
     def set_config(self, key: str, value: str, *, secret: bool = False) -> None:
         """Writes a value to ``Pulumi.<stack>.yaml``; a secret one is encrypted."""
-        if not secret:
-            self._settings.set(key, value)
-            return
-        self._create_if_missing()
-        crypter = self._config_crypter()
-        self._settings.set(key, {"secure": crypter.encrypt(value)})
+        if secret:
+            self._create_if_missing()  # a new stack gets its salt with its state
+            self._config.set_secret(key, value)
+        else:
+            self._config.set(key, value)
 
     def remove_config(self, key: str) -> bool:
         """Whether the key was there."""
-        return self._settings.remove(key)
-
-    def _configuration(self, check: bool = True) -> Configuration:
-        self._settings = StackSettings(self.project, self.name)
-        crypter = self._config_crypter()
-        if check:
-            return configuration(self.project, self.name, self._settings.config, crypter.decrypt)
-        try:
-            return configuration(self.project, self.name, self._settings.config, crypter.decrypt)
-        except ConfigError:
-            # Some other key is missing or of a wrong type: that is for the deployment to say.
-            return Configuration(
-                {key: value for key, value in self._settings.config.items() if isinstance(value, str)}, frozenset()
-            )
+        return self._config.remove(key)
 
     # -- secrets and the file ----------------------------------------------------------------------------------------
-
-    def _start_key_derivation(self) -> None:
-        """It takes a quarter of a second in another thread; meanwhile other things can be done."""
-        if self._passphrase is not None and self._settings.encryption_salt:
-            PassphraseCrypter(self._passphrase, self._settings.encryption_salt)
-
-    def _check_passphrase(self) -> None:
-        """Raises PassphraseError for a wrong passphrase, also where nothing is secret yet: later would be too late."""
-        if self._passphrase is not None and self._settings.encryption_salt:
-            PassphraseCrypter(self._passphrase, self._settings.encryption_salt).verify()
 
     def _crypter(self, provider: Mapping[str, Any] | None) -> Crypter:
         state = provider_state(provider)
@@ -390,12 +364,6 @@ class Stack:
                 NoSecrets() if state is None else PassphraseCrypter(required(self._passphrase, self.name), state)
             )
         return self._crypters[state]
-
-    def _config_crypter(self) -> Crypter:
-        salt = self._settings.encryption_salt
-        if salt is None or self._passphrase is None:
-            return NoSecrets()
-        return PassphraseCrypter(self._passphrase, salt)
 
     def _file(self) -> StateFile:
         return parse(self._backend.read(self._id), str(self._backend.file(self._id)))
@@ -410,18 +378,18 @@ class Stack:
     def _empty(self) -> Checkpoint:
         provider = None
         if self._passphrase is not None:
-            provider = provider_object(self._settings.encryption_salt or new_state(self._passphrase))
+            provider = provider_object(self._config.encryption_salt or new_state(self._passphrase))
         return Checkpoint(self.name, self.project.name, secrets_provider=provider)
 
     def _create_if_missing(self) -> None:
         """What ``pulumi stack init`` does: an empty state, and its salt in the settings."""
         if self._backend.exists(self._id):
             return
-        self._check_passphrase()
+        self._config.check_passphrase()
         checkpoint = self._empty()
         state = provider_state(checkpoint.secrets_provider)
-        if state is not None and self._settings.encryption_salt is None:
-            self._settings.set_encryption_salt(state)
+        if state is not None:
+            self._config.adopt_salt(state)
         self._backend.create(self._id, checkpoint.encode(self._crypter(checkpoint.secrets_provider)))
 
     def _save(self, checkpoint: Checkpoint) -> None:

@@ -153,6 +153,7 @@ class StepGenerator:
             replace_on_changes=goal.replace_on_changes,
             replacement_trigger=goal.replacement_trigger,
             resource_hooks=goal.resource_hooks,
+            extra=old.extra if old else {},
         )
 
     async def _instance(self, new: ResourceState) -> Instance | None:
