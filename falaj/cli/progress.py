@@ -44,7 +44,7 @@ class ComponentRow:
     running: dict[str, Op] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
-    emulated: int = 0
+    emulated: set[str] = field(default_factory=set)
 
     @property
     def resources(self) -> int:
@@ -110,7 +110,7 @@ class Progress:
                 yield step
 
     def emulated_state_only(self) -> int:
-        return sum(row.emulated for row in self.rows.values())
+        return sum(len(row.emulated) for row in self.rows.values())
 
     def _enter(self, step: StepInfo) -> None:
         self._parents[step.urn], self._types[step.urn] = step.parent, step.type
@@ -134,11 +134,14 @@ class Progress:
             row.operations[step.op] += 1
             if step.op in (Op.DELETE, Op.DISCARD):
                 row.seen.discard(step.urn)
-            elif step.urn not in row.seen:
+                row.emulated.discard(step.urn)
+                return
+            if step.urn not in row.seen:
                 row.seen.add(step.urn)
                 row.types[step.type] += 1
-                if is_state_only(step):
-                    row.emulated += 1
+            # Not only at first sight: with `up --refresh` a resource is read before it is deployed.
+            if is_state_only(step):
+                row.emulated.add(step.urn)
 
 
 def is_state_only(step: StepInfo) -> bool:

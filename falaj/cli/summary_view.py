@@ -87,7 +87,7 @@ def print_report(
         table.add_column("mostly", no_wrap=True, overflow="ellipsis", ratio=1)
         for row in rows:
             mostly = ", ".join(f"{kind.rsplit(':', 1)[-1]} {n}" for kind, n in row.types.most_common(3))
-            table.add_row(row.title, str(row.resources), str(row.changed), str(row.emulated or ""), Text(mostly))
+            table.add_row(row.title, str(row.resources), str(row.changed), str(len(row.emulated) or ""), Text(mostly))
         console.print(table)
         console.print()
     style = "bold green" if summary.result == "succeeded" else "bold red"

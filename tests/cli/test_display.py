@@ -70,6 +70,15 @@ def test_state_only_resources_are_counted() -> None:
     assert progress.emulated_state_only() == 1
 
 
+def test_a_resource_that_was_read_before_it_was_deployed_still_counts_as_state_only() -> None:
+    marked = {"__falaj": {"emulated": "state"}}
+    progress = played(
+        step(Op.SAME, VPC, "aws:ec2/vpc:Vpc", NETWORK),
+        step(Op.SAME, VPC, "aws:ec2/vpc:Vpc", NETWORK, new_outputs=marked),
+    )
+    assert progress.emulated_state_only() == 1
+
+
 def test_secrets_are_masked_wherever_they_hide() -> None:
     change = step(
         Op.UPDATE,
