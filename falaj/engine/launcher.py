@@ -40,6 +40,15 @@ def _end_with_engine(pipe: int) -> None:
     os._exit(1)
 
 
+def _drop_debug_messages() -> None:
+    """The SDK sends several for each resource, each of them a round trip to an engine that drops them."""
+
+    def debug(msg: str, resource: object = None, stream_id: object = None, ephemeral: object = None) -> None:
+        pass
+
+    pulumi.log.debug = debug
+
+
 def main() -> int:
     line = sys.stdin.readline()
     if not line:
@@ -65,6 +74,7 @@ def main() -> int:
         )
     )
     sys.argv = [given["entry"]]
+    _drop_debug_messages()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would repeat what is reported below
 
     def run() -> None:
