@@ -10,19 +10,25 @@ forgotten.  The other way round a delete whose answer got lost leaves a resource
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from falaj.engine.events import Event, StepStarted
+from falaj.engine.errors import DeploymentError
 from falaj.engine.options import Interrupt, Options
-from tests.engine.oracle.engine_step import open_stack, perform
+from falaj.engine.stack import Stack
+from tests.engine.oracle.engine_step import perform
+from tests.engine.oracle.fake_provider import HANG_SECONDS, FakeHost
+from tests.engine.oracle.fake_world import CallLog
 from tests.engine.oracle.logs import log_lines
 from tests.engine.oracle.normalise import resources_of
 from tests.engine.oracle.processes import perform_elsewhere
 from tests.engine.oracle.request import Request
+from tests.engine.oracle.scenario import PASSPHRASE
 from tests.engine.oracle.scratch import Scratch
 
 RESOURCES = 20
@@ -43,7 +49,6 @@ for i in range({RESOURCES}):
     things.append(Thing(f"t{{i:02}}", **inputs, opts=Opts(parent=groups[i % 2])))
 pulumi.export("last", things[-1].id)
 """
-URN_PREFIX = "urn:pulumi:dev::oracle::oracle:index:Group$fake:index:Thing::"
 
 
 def plans() -> list[tuple[str, int, str]]:
@@ -132,50 +137,56 @@ def test_after_a_kill_the_next_up_converges_and_makes_nothing_twice(
     assert changes.isdisjoint({"Create", "Update", "Delete"}), "a further up changes nothing"
 
 
-def stop_at(name: str, interrupt: Interrupt, times: int) -> Any:
-    """An event sink that interrupts when the create of ``name`` starts."""
+class InterruptingLog(CallLog):
+    """Interrupts the deployment when the create of ``name`` has begun."""
 
-    def sink(event: Event) -> None:
-        if isinstance(event, StepStarted) and event.step.urn.endswith(f"::{name}"):
-            for _ in range(times):
-                interrupt.cancel()
+    def __init__(self, path: Path, name: str, times: int) -> None:
+        super().__init__(path)
+        self.interrupt = Interrupt()
+        self._name, self._times = name, times
 
-    return sink
+    def begin(self, method: str, fields: Mapping[str, Any]) -> int:
+        number = super().begin(method, fields)
+        if method == "Create" and fields["urn"].endswith(f"::{self._name}"):
+            for _ in range(self._times):
+                self.interrupt.cancel()
+        return number
+
+
+def interrupted_up(scratch: Scratch, monkeypatch: pytest.MonkeyPatch, name: str, times: int, parallel: int) -> None:
+    log = InterruptingLog(scratch.calls, name, times)
+    stack = Stack.open(
+        scratch.program, "dev", state_dir=scratch.state, host=FakeHost(scratch.world, log), passphrase=PASSPHRASE
+    )
+    monkeypatch.setenv("PYTHONPATH", request(scratch, "up").environment["PYTHONPATH"])
+    with pytest.raises(DeploymentError):
+        stack.up(Options(parallel=parallel), lambda event: None, interrupt=log.interrupt)
+    assert scratch.lock_files("dev") == []
+    assert scratch.breaches("dev") == []
 
 
 @pytest.mark.slow
-def test_an_interrupt_lets_running_steps_finish_and_starts_no_others(scratch: Scratch) -> None:
-    from falaj.engine.errors import DeploymentError
-
-    interrupt = Interrupt()
-    stack = open_stack(request(scratch, "up"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", request(scratch, "up").environment["PYTHONPATH"])
-        with pytest.raises(DeploymentError):
-            stack.up(Options(parallel=1), stop_at("t05", interrupt, 1), interrupt=interrupt)
+def test_an_interrupt_lets_running_steps_finish_and_starts_no_others(
+    scratch: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_up(scratch, monkeypatch, "t05", times=1, parallel=1)
     things = scratch.world.load()["things"]
     assert "thing-t05-1" in things, "the step that was running finishes"
     assert len(things) < RESOURCES
     assert set(ids_in_state(scratch)) == set(things), "everything that was made is saved"
     assert creating(scratch) == set()
-    assert scratch.lock_files("dev") == []
-    assert scratch.breaches("dev") == []
+    begun = [line["call"] for line in log_lines(scratch.calls) if "call" in line]
+    assert [call["urn"] for call in begun if call["method"] == "Create"][-1].endswith("::t05"), "nothing comes after it"
     succeed(scratch, "up")
     assert len(scratch.world.load()["things"]) == RESOURCES
 
 
 @pytest.mark.slow
-def test_a_second_interrupt_ends_even_a_create_that_hangs(scratch: Scratch) -> None:
-    from falaj.engine.errors import DeploymentError
-
+def test_a_second_interrupt_ends_even_a_create_that_hangs(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     (scratch.program / "__main__.py").write_text(
         'from fake_sdk import Thing\nThing("done", value=1)\nThing("stuck", value=2, hang=True)\n'
     )
-    interrupt = Interrupt()
-    stack = open_stack(request(scratch, "up"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", request(scratch, "up").environment["PYTHONPATH"])
-        with pytest.raises(DeploymentError):
-            stack.up(Options(parallel=4), stop_at("stuck", interrupt, 2), interrupt=interrupt)
-    assert scratch.lock_files("dev") == []
-    assert scratch.breaches("dev") == []
+    start = time.monotonic()
+    interrupted_up(scratch, monkeypatch, "stuck", times=2, parallel=4)
+    assert time.monotonic() - start < HANG_SECONDS / 2
+    assert "thing-stuck-1" not in ids_in_state(scratch)
