@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from falaj.engine.events import (
     Diagnostic,
@@ -146,5 +147,14 @@ class Progress:
 
 def is_state_only(step: StepInfo) -> bool:
     """Whether the local provider keeps this resource in the state alone, because the emulated account lacks its API."""
+    return _mark(step).get("emulated") == "state"
+
+
+def lacks_handler(step: StepInfo) -> bool:
+    """Whether nobody has written a handler for the resource's type yet: it is in the state, checked but not emulated."""
+    return _mark(step).get("handler") == "none"
+
+
+def _mark(step: StepInfo) -> Mapping[str, Any]:
     mark = (step.new_outputs or {}).get("__falaj")
-    return isinstance(mark, dict) and mark.get("emulated") == "state"
+    return mark if isinstance(mark, dict) else {}

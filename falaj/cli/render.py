@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from falaj.cli.diff_view import SIGNS, changed_lines, shown
-from falaj.cli.progress import UNCHANGING, Progress, resource_name
+from falaj.cli.progress import UNCHANGING, Progress, lacks_handler, resource_name
 from falaj.engine.events import (
     Diagnostic,
     Event,
@@ -104,7 +104,7 @@ class LiveRenderer(Renderer):
         self.show(event)
 
     def show(self, event: Event) -> None:
-        if isinstance(event, StepDone) and not self.show_diff:
+        if isinstance(event, StepDone) and not self.show_diff and not lacks_handler(event.step):
             return  # the table counts it
         lines = event_lines(event, show_diff=self.show_diff)
         if lines:
@@ -191,6 +191,7 @@ def event_object(event: Event) -> dict[str, Any] | None:
                 "type": step.type,
                 "id": step.id,
                 "outcome": "failed" if isinstance(event, StepFailed) else "done",
+                **({"warning": "no local handler for this type"} if lacks_handler(step) else {}),
                 "replace_keys": list(step.keys),
                 "diffs": list(step.diffs),
                 "changes": [] if step.op in UNCHANGING else list(changed_lines(step)),
@@ -234,6 +235,8 @@ def _step_lines(step: StepInfo, show_diff: bool) -> list[str]:
         head += f"  [{', '.join(step.diffs)}]"
     if step.op is Op.REPLACE and step.keys:
         head += f"  (replaced because of {', '.join(step.keys)})"
+    if lacks_handler(step):
+        head += "  (warning: no local handler for this type; it is kept in the state only)"
     return [head, *(f"     {line}" for line in changed_lines(step))] if show_diff else [head]
 
 

@@ -128,6 +128,13 @@ def test_plain_output_is_silent_about_what_did_not_change() -> None:
     ]
 
 
+def test_a_type_without_a_handler_is_warned_about() -> None:
+    out = io.StringIO()
+    unhandled = {"__falaj": {"emulated": "state", "handler": "none"}}
+    PlainRenderer(out, show_diff=False)(StepDone(step(Op.CREATE, VPC, "aws:ec2/vpc:Vpc", new_outputs=unhandled)))
+    assert "no local handler for this type" in out.getvalue()
+
+
 def test_json_lines_never_hold_a_secret() -> None:
     out = io.StringIO()
     renderer = JsonRenderer(out)
