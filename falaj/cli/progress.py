@@ -151,7 +151,7 @@ def is_state_only(step: StepInfo) -> bool:
 
 
 def lacks_handler(step: StepInfo) -> bool:
-    """Whether nobody has written a handler for the resource's type yet: it is in the state, checked but not emulated."""
+    """Whether nobody has written a handler for the type yet: it is in the state, checked but not emulated."""
     return _mark(step).get("handler") == "none"
 
 
