@@ -229,6 +229,7 @@ class Deployment:
     async def _remove(self, generator: StepGenerator) -> None:
         removal = Removal(generator, destroying=self._task.kind == "destroy")
         if self._task.kind == "destroy":
+            self._require_existing_targets(generator)
             await self._executor.remove(removal.untouched())
         await self._executor.remove(await removal.steps())
 

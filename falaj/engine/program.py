@@ -41,7 +41,9 @@ class Program:
     """The process, started as early as possible: it imports the SDK while the engine gets ready for it."""
 
     def __init__(self, project: Project) -> None:
-        """Raises ConfigError when the project's interpreter is missing."""
+        """Raises ConfigError when the project's interpreter or its program's folder is missing."""
+        if not project.working_directory.is_dir():
+            raise ConfigError(f"{project.file}: main is {project.main!r}, but there is no {project.working_directory}")
         self._process = subprocess.Popen(
             [str(interpreter(project)), "-u", str(Path(__file__).with_name("launcher.py"))],
             cwd=project.working_directory,

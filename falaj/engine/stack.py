@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,8 @@ class Stack:
     ) -> Summary:
         _check(options)
         kind = _KINDS[command]
+        if self.project.always_refresh and kind != "import":
+            options = replace(options, refresh=True)
         if command == "preview" or options.preview_only:
             with self._program(kind, options) as process:
                 self._config.check_passphrase()
