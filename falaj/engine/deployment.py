@@ -27,7 +27,7 @@ from falaj.engine.imports import ImportRequest, Imports
 from falaj.engine.monitor import Monitor
 from falaj.engine.options import Interrupt, Options
 from falaj.engine.policies import NO_POLICIES, Policies
-from falaj.engine.program import GRACE_SECONDS, Program, ProgramSettings
+from falaj.engine.program import EXIT_REPORTED, GRACE_SECONDS, Program, ProgramSettings
 from falaj.engine.provider import ProviderError, ProviderHost
 from falaj.engine.providers import ProviderRegistry, ProviderSelection
 from falaj.engine.refresh import Refresh
@@ -200,6 +200,7 @@ class Deployment:
                 await self._finish(generator)
                 self._shutdown.set()
                 await asyncio.wait({self._exit})
+                self._judge(self._exit.result())
             finally:
                 await self._executor.settle()
                 await self._end(program)
@@ -285,13 +286,17 @@ class Deployment:
             self._exit.set_result(code)
         if self._source_done.done() or self._executor.stopping:
             return
-        if code:
+        self._judge(code)
+        self._source_done.set_result(None)
+
+    def _judge(self, code: int) -> None:
+        """A program may also fail after it has registered everything."""
+        if code and not self._program_failed:
             self._program_failed = True
-            if code != 32:  # the program's launcher has told already what went wrong
+            if code != EXIT_REPORTED:
                 self.tell(
                     Severity.ERROR, f"an unhandled error occurred: program exited with non-zero exit code: {code}"
                 )
-        self._source_done.set_result(None)
 
     def _warn_of_pending_operations(self) -> None:
         operations = self._base.pending_operations

@@ -20,6 +20,8 @@ from falaj.engine.project import Configuration, Project
 
 OnLine = Callable[[Severity, str], None]
 OnExit = Callable[[int], None]
+EXIT_REPORTED: Final = 32
+"""The program failed, and its launcher has told why."""
 GRACE_SECONDS: Final = 5.0
 """How long an aborted program may take to end by itself."""
 _MOST_OUTPUT_BYTES: Final = 64 * 1024

@@ -125,6 +125,13 @@ def test_program_that_dies_fails_the_deployment_and_deletes_nothing(tmp_path: Pa
     assert any(state.urn.endswith("::a") for state in project.stack().resources())
 
 
+def test_program_that_fails_at_its_very_end_fails_the_deployment(tmp_path: Path) -> None:
+    project = Project(tmp_path, 'import atexit, os\natexit.register(os._exit, 7)\nThing("a", value=1)\n')
+    with pytest.raises(DeploymentError):
+        project.up()
+    assert any("exit code: 7" in error for error in project.errors())
+
+
 def test_component_of_another_package_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     project = Project(
         tmp_path,
