@@ -1,6 +1,6 @@
 """How much time the embedded engine adds to a program.
 
-    python benchmarks/engine.py [--resources 100,300,1000] [--json] [--most-ratio 1.5]
+    python benchmarks/engine.py [--resources 100,300,1000] [--repeats 3] [--json] [--most-ratio 1.5]
 
 For each size one program runs against a monitor that answers every registration at once (the program's own time: start
 of the interpreter, imports, SDK, gRPC), and then through the engine with a provider that does nothing: a first `up`, an
@@ -17,23 +17,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
 PARALLEL: Final = 16
 MOST_RESOURCES: Final = 5000
-REPEATS: Final = 3
+PROGRAM_LIMIT_SECONDS: Final = 120.0
 PROGRAM: Final = """
 import pulumi
 from pulumi import ComponentResource, CustomResource, ResourceOptions
@@ -90,83 +88,75 @@ class Measurement:
 # -- the program alone ----------------------------------------------------------------------------
 
 
-@contextmanager
-def idle_monitor(count: int, dry_run: bool) -> Iterator[str]:
-    """A monitor that knows nothing and answers everything at once; its address."""
-    import grpc
-    from google.protobuf import empty_pb2
-    from pulumi.runtime.proto import engine_pb2_grpc, resource_pb2, resource_pb2_grpc
+class IdleMonitor:
+    """A monitor that knows nothing and answers everything at once; use in a ``with`` statement."""
 
-    features = list(
-        resource_pb2.DeploymentInfo.DESCRIPTOR.fields_by_name["supportedFeatures"].enum_type.values_by_number
-    )
+    def __init__(self) -> None:
+        import grpc
+        from google.protobuf import empty_pb2
+        from pulumi.runtime.proto import engine_pb2_grpc, resource_pb2, resource_pb2_grpc
 
-    class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
-        def GetDeploymentInfo(self, request: Any, context: Any) -> Any:
-            return resource_pb2.DeploymentInfo(
-                project="bench",
-                stack="dev",
-                organization="organization",
-                config={"bench:count": str(count)},
-                dryRun=dry_run,
-                parallel=PARALLEL,
-                supportedFeatures=features,
-            )
+        numbering = resource_pb2.DeploymentInfo.DESCRIPTOR.fields_by_name["supportedFeatures"].enum_type
+        features: Any = list(numbering.values_by_number) if numbering else []
+        monitor = self
 
-        def SupportsFeature(self, request: Any, context: Any) -> Any:
-            return resource_pb2.SupportsFeatureResponse(hasSupport=True)
+        class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
+            def GetDeploymentInfo(self, request: Any, context: Any) -> Any:
+                return resource_pb2.DeploymentInfo(parallel=PARALLEL, supportedFeatures=features)
 
-        def RegisterResource(self, request: Any, context: Any) -> Any:
-            urn = f"urn:pulumi:dev::bench::{request.type}::{request.name}"
-            answer = resource_pb2.RegisterResourceResponse(urn=urn, id="id" if request.custom else "")
-            if request.custom:
-                answer.object.CopyFrom(request.object)
-                answer.object["echo"] = request.name
-            return answer
+            def SupportsFeature(self, request: Any, context: Any) -> Any:
+                return resource_pb2.SupportsFeatureResponse(hasSupport=True)
 
-        def RegisterResourceOutputs(self, request: Any, context: Any) -> Any:
-            return empty_pb2.Empty()
+            def RegisterResource(self, request: Any, context: Any) -> Any:
+                monitor.names.add(request.name)
+                urn = f"urn:pulumi:dev::bench::{request.type}::{request.name}"
+                answer = resource_pb2.RegisterResourceResponse(urn=urn, id="id" if request.custom else "")
+                if request.custom:
+                    answer.object.CopyFrom(request.object)
+                    answer.object["echo"] = request.name
+                return answer
 
-        def SignalAndWaitForShutdown(self, request: Any, context: Any) -> Any:
-            return empty_pb2.Empty()
+            def RegisterResourceOutputs(self, request: Any, context: Any) -> Any:
+                return empty_pb2.Empty()
 
-    class Engine(engine_pb2_grpc.EngineServicer):
-        def Log(self, request: Any, context: Any) -> Any:
-            return empty_pb2.Empty()
+            def SignalAndWaitForShutdown(self, request: Any, context: Any) -> Any:
+                return empty_pb2.Empty()
 
-    server = grpc.server(ThreadPoolExecutor(PARALLEL * 4 + 4))
-    resource_pb2_grpc.add_ResourceMonitorServicer_to_server(Monitor(), server)
-    engine_pb2_grpc.add_EngineServicer_to_server(Engine(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
+        class Engine(engine_pb2_grpc.EngineServicer):
+            def Log(self, request: Any, context: Any) -> Any:
+                return empty_pb2.Empty()
+
+        self.names: set[str] = set()
+        self._server = grpc.server(ThreadPoolExecutor(PARALLEL * 4 + 4))
+        resource_pb2_grpc.add_ResourceMonitorServicer_to_server(Monitor(), self._server)
+        engine_pb2_grpc.add_EngineServicer_to_server(Engine(), self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def __enter__(self) -> IdleMonitor:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(None).wait()
 
 
-def run_program_alone(project: Path, count: int, dry_run: bool) -> None:
-    import falaj.engine.launcher as launcher
+def run_program_alone(folder: Path, count: int) -> None:
+    """The program, started as the engine starts it.  Raises RuntimeError when it does not do what it should."""
+    from falaj.engine.program import Program, ProgramSettings
+    from falaj.engine.project import Configuration, load_project
 
-    with idle_monitor(count, dry_run) as address:
-        arguments = {
-            "monitor": address,
-            "engine": address,
-            "project": "bench",
-            "stack": "dev",
-            "organization": "organization",
-            "root_directory": str(project),
-            "pwd": str(project),
-            "dry_run": "true" if dry_run else "false",
-            "parallel": str(PARALLEL),
-        }
-        flags = [part for name, value in arguments.items() for part in (f"--{name}", value)]
-        config = json.dumps({"bench:count": str(count)})
-        subprocess.run(
-            [sys.executable, "-u", str(launcher.__file__), *flags, "."],
-            env={**os.environ, "PULUMI_CONFIG": config, "PULUMI_CONFIG_SECRET_KEYS": "[]"},
-            check=True,
-        )
+    project = load_project(folder)
+    said: list[str] = []
+    code: SimpleQueue[int] = SimpleQueue()
+    with IdleMonitor() as monitor:
+        program = Program(project)
+        settings = ProgramSettings(project, "dev", Configuration({"bench:count": str(count)}), False, PARALLEL)
+        program.run(settings, monitor.address, lambda severity, line: said.append(line), code.put)
+        ended = code.get(timeout=PROGRAM_LIMIT_SECONDS)
+        program.end()
+    things = sum(name.startswith("thing-") for name in monitor.names)
+    if ended or things != count:
+        raise RuntimeError(f"the program ended with {ended} after {things} of {count} resources: {said[-5:]}")
 
 
 # -- through the engine ---------------------------------------------------------------------------
@@ -276,7 +266,7 @@ def _cpu(who: int) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(count: int, work: Path) -> list[Measurement]:
+def measure(count: int, repeats: int, work: Path) -> list[Measurement]:
     """All operations at one size.  The program alone and through the engine take turns, so that both see the same
     load of the machine."""
     project, state = work / f"project-{count}", work / f"state-{count}"
@@ -284,12 +274,12 @@ def measure(count: int, work: Path) -> list[Measurement]:
     (project / "Pulumi.yaml").write_text("name: bench\nruntime: python\n")
     (project / "__main__.py").write_text(PROGRAM)
     (project / "Pulumi.dev.yaml").write_text(f'config:\n  bench:count: "{count}"\n')
-    run_program_alone(project, 1, dry_run=False)  # byte code and file cache
+    run_program_alone(project, 1)  # byte code and file cache
     run_engine(project, work / "warm-up", "preview")  # imports of the engine
     alone: list[Times] = []
     through: dict[str, list[Times]] = {"up": [], "up, no changes": [], "preview, no changes": []}
-    for _ in range(REPEATS):
-        alone.append(timed(lambda: run_program_alone(project, count, dry_run=False)))
+    for _ in range(repeats):
+        alone.append(timed(lambda: run_program_alone(project, count)))
         if not through["up"]:
             through["up"].append(timed(lambda: run_engine(project, state, "up")))
         through["up, no changes"].append(timed(lambda: run_engine(project, state, "up")))
@@ -338,6 +328,7 @@ def show(measurements: Sequence[Measurement]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="How much time the embedded engine adds to a program.")
     parser.add_argument("--resources", default="100,300,1000", help="sizes, separated by commas")
+    parser.add_argument("--repeats", type=int, choices=range(1, 21), default=3, metavar="1..20")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--most-ratio", type=float, help="exit code 1 when engine CPU / program CPU is more than this")
     options = parser.parse_args(arguments)
@@ -345,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not all(1 <= count <= MOST_RESOURCES for count in counts):
         parser.error(f"--resources {options.resources}: each size is to be 1 to {MOST_RESOURCES}")
     with tempfile.TemporaryDirectory() as folder:
-        measurements = [item for count in counts for item in measure(count, Path(folder))]
+        measurements = [item for count in counts for item in measure(count, options.repeats, Path(folder))]
     if options.json:
         for item in measurements:
             print(
