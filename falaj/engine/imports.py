@@ -9,10 +9,11 @@ from falaj.engine.decisions import Aborted, Refused
 from falaj.engine.events import Severity
 from falaj.engine.executor import Executor
 from falaj.engine.goal import Goal, is_root_stack
+from falaj.engine.lookups import ImportStep
 from falaj.engine.provider import ProviderError
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.step_generator import StepGenerator
-from falaj.engine.steps import CreateStep, ImportStep, SameStep
+from falaj.engine.steps import CreateStep, SameStep
 from falaj.engine.urn import (
     STACK_TYPE,
     ProviderReference,

@@ -18,6 +18,7 @@ from falaj.engine.events import Severity
 from falaj.engine.executor import Executor
 from falaj.engine.goal import Aliases, Goal, SourcePositions, goal_from_request, is_root_stack
 from falaj.engine.instances import known_only
+from falaj.engine.lookups import ImportStep
 from falaj.engine.properties import unwrap_outputs
 from falaj.engine.provider import ProviderError
 from falaj.engine.providers import (
@@ -29,7 +30,7 @@ from falaj.engine.report import Reporter
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.snapshot import SnapshotWriter
 from falaj.engine.step_generator import StepGenerator
-from falaj.engine.steps import ImportStep, SkippedCreateStep, Step
+from falaj.engine.steps import SkippedCreateStep, Step
 from falaj.engine.urn import UNKNOWN_ID, is_provider_type, make_urn, package_of
 from falaj.engine.values import Properties
 

@@ -17,6 +17,7 @@ from falaj.engine.diffs import compared_inputs, forces_replacement, with_replace
 from falaj.engine.events import Severity
 from falaj.engine.goal import Goal, is_root_stack
 from falaj.engine.instances import INTERNAL, Instance
+from falaj.engine.lookups import ImportStep, ReadStep
 from falaj.engine.options import Options
 from falaj.engine.paths import keep_ignored, parse_path
 from falaj.engine.properties import contains_unknowns, equal, unwrap_secrets
@@ -24,7 +25,7 @@ from falaj.engine.provider import Changes, CheckFailure, DiffResult, ProviderErr
 from falaj.engine.providers import is_provider
 from falaj.engine.replacement import Replacements
 from falaj.engine.resource_state import ResourceState
-from falaj.engine.steps import CreateStep, ImportStep, ReadStep, Run, SameStep, SkippedCreateStep, Step, UpdateStep
+from falaj.engine.steps import CreateStep, Run, SameStep, SkippedCreateStep, Step, UpdateStep
 from falaj.engine.targets import UrnPatterns
 from falaj.engine.urn import is_provider_type
 from falaj.engine.values import Properties, Secret, Value
