@@ -9,7 +9,7 @@ besides.  Inside, from the outer to the inner parts:
                        ``callbacks`` the functions of it that the engine calls
 ``registration``       a message of the program as a ``goal``, and the answer to it
 ``step_generator``     decides what happens to a resource, with ``replacement``, ``removal``, ``refresh``, ``imports``
-``executor``           carries ``steps`` and ``lookups`` out in parallel; ``report`` tells, ``snapshot`` writes the state
+``executor``           carries ``steps`` and ``lookups`` out in parallel; ``report`` tells, ``snapshot`` saves
 ``providers``          which provider serves what; ``instances`` and ``calls`` are how it is called
 ``policies``           what decisions ask of policy packs; ``policy_packs`` and ``policy`` run them
 ``graph`` ``diffs``    pure: order of deletes, arithmetic on differences, property ``paths``, ``targets``
