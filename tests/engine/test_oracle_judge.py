@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from falaj.engine.backend import read_state
 from tests.engine.oracle.comparison import DECISIVE, FIELDS, Call, Observation, agrees, compare
 from tests.engine.oracle.fake_provider import HUNG, changed_paths, equal
 from tests.engine.oracle.scenario import DATA, Scenario, scenarios
@@ -279,6 +280,14 @@ RAW = {
 def test_the_recordings_hold_no(kind: str) -> None:
     holding = [path for path in sorted((DATA / "scenarios").glob("*/expected/*")) if RAW[kind].search(path.read_text())]
     assert holding == []
+
+
+@pytest.mark.parametrize("kind", ["machine paths", "addresses"])
+def test_neither_programs_nor_backends_hold(kind: str) -> None:
+    files = [path for path in sorted(DATA.rglob("*")) if path.is_file() and path.suffix not in (".zip", ".tar", ".pyc")]
+    assert files
+    texts = {path: read_state(path).decode() for path in files}
+    assert [path for path, text in texts.items() if RAW[kind].search(text)] == []
 
 
 @pytest.mark.parametrize(
