@@ -105,7 +105,14 @@ def _plan(need: Need, name: str, why: tuple[str, ...]) -> Recommendation:
     region = region_of(base)
     _check_training(need, region, base)
     # Whole bills are compared, not nodes: a larger node also means more volumes, flow logs and threat detection.
-    plans = [_priced(need, name, option, region, base) for option in _serving_options(need, name, region, base)]
+    plans, refusals = [], []
+    for option in _serving_options(need, name, region, base):
+        try:
+            plans.append(_priced(need, name, option, region, base))
+        except PlacementError as error:  # one option may ask for more pods than the network holds; another need not
+            refusals.append(error)
+    if not plans:
+        raise refusals[0]
     serving, overrides, blueprint, placement, cost = min(
         plans, key=lambda plan: (plan[-1].expected_usd, plan[0].instance_type)
     )

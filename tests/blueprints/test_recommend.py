@@ -166,5 +166,16 @@ def test_one_more_tenant_never_costs_less(need: Need, extra: int) -> None:
 @properties
 @given(need=NEEDS, factor=st.floats(1, 20))
 @example(need=Need(requests_per_second=10, p99_target_ms=582, model_size_gib=30, stored_gib=1), factor=2.0)
+@example(
+    need=Need(
+        requests_per_second=20_000,
+        p99_target_ms=20,
+        model_size_gib=0.05,
+        gpu_hours_per_month=19_999,
+        stored_gib=3.3,
+        tenants=2,
+    ),
+    factor=1.31,
+)
 def test_a_laxer_target_never_costs_more(need: Need, factor: float) -> None:
     assert expected(dataclasses.replace(need, p99_target_ms=need.p99_target_ms * factor)) <= expected(need) * (1 + 1e-9)
