@@ -39,6 +39,7 @@ from falaj.engine.snapshot import Save, SnapshotWriter
 from falaj.engine.step_generator import StepGenerator
 from falaj.engine.steps import Run, interrupted
 from falaj.engine.targets import UrnPatterns
+from falaj.engine.urn import stack_urn
 from falaj.engine.values import Properties, Value
 
 T = TypeVar("T")
@@ -287,6 +288,15 @@ class Deployment:
         if self._source_done.done() or self._executor.stopping:
             return
         self._judge(code)
+        program = self._task.program
+        if not code and stack_urn(program.stack, program.project.name) not in self._decisions.registered:
+            # Taken at its word it would want everything deleted; it rather never spoke to this engine at all.
+            self._program_failed = True
+            self.tell(
+                Severity.ERROR,
+                "the program ended without registering its stack, so nothing is changed: does its entry point run "
+                "under the project's own interpreter, and does it exit early?",
+            )
         self._source_done.set_result(None)
 
     def _judge(self, code: int) -> None:

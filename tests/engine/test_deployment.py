@@ -125,6 +125,19 @@ def test_program_that_dies_fails_the_deployment_and_deletes_nothing(tmp_path: Pa
     assert any(state.urn.endswith("::a") for state in project.stack().resources())
 
 
+def test_program_that_ends_well_without_a_word_deletes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path, 'Thing("a", value=1)\n')
+    project.up()
+    silent = tmp_path / "silent"
+    silent.mkdir()
+    (silent / "sitecustomize.py").write_text("import os\nos._exit(0)\n")  # the interpreter ends before the program
+    monkeypatch.setenv("PYTHONPATH", str(silent))
+    with pytest.raises(DeploymentError):
+        project.up()
+    assert any("without registering its stack" in error for error in project.errors())
+    assert any(state.urn.endswith("::a") for state in project.stack().resources())
+
+
 def test_program_that_fails_at_its_very_end_fails_the_deployment(tmp_path: Path) -> None:
     project = Project(tmp_path, 'import atexit, os\natexit.register(os._exit, 7)\nThing("a", value=1)\n')
     with pytest.raises(DeploymentError):
