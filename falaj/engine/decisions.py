@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from falaj.engine.events import Severity
-from falaj.engine.goal import Goal
-from falaj.engine.resource_state import ResourceState
 
 Tell = Callable[[Severity, str, str], None]
 """Diagnostics: severity, text, URN."""
-Analyze = Callable[[ResourceState, Goal], Awaitable[bool]]
-"""Runs the policies on a resource, whose inputs they may change; False when a mandatory one forbids it."""
 
 
 class Aborted(Exception):

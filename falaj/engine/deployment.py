@@ -144,7 +144,7 @@ class Deployment:
             await self._refresh()
         if task.kind == "refresh":
             return
-        generator = StepGenerator(self._run, self._resources, task.options, self._decisions, self.tell, self._analyze)
+        generator = StepGenerator(self._run, self._resources, task.options, self._decisions, self.tell, self._policies)
         if task.kind == "import":
             names = task.program.stack, task.program.project.name
             assert task.import_request is not None
@@ -316,9 +316,6 @@ class Deployment:
             operations = [op for op in operations if op.type is OperationType.CREATING]
         if operations and not self._task.preview:
             self.tell(Severity.WARNING, interrupted(operations))
-
-    async def _analyze(self, state: ResourceState, goal: Any) -> bool:
-        return await self._policies.analyze(state, goal, self._registrar.states if self._registrar else {})
 
     # -- what the monitor asks --------------------------------------------------------------------------------
 

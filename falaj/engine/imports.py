@@ -92,7 +92,8 @@ class Imports:
         prefix = f"{package}:"
         inputs = {key[len(prefix) :]: value for key, value in self._config.items() if key.startswith(prefix)}
         goal = Goal(urn, provider_type(package), default_provider_name(), True, inputs)
-        steps = await self._generator.register(goal)
+        async with self._generator.turn:
+            steps = await self._generator.register(goal)
         if not await self._executor.carry_out(steps):
             raise Aborted
         return str(ProviderReference(urn, steps[-1].state.id))

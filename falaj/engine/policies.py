@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, Protocol
 
 from falaj.engine.goal import Goal
@@ -26,8 +26,15 @@ class Policies(Protocol):
         """Waits until the packs are up.  Raises Refused when one is not."""
         ...
 
-    async def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> bool:
-        """Remediates, then validates the checked inputs of ``state``; False when a mandatory policy is violated."""
+    async def remediate(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> None:
+        """Lets remediating policies change the checked inputs of ``state``; what follows must wait for it."""
+        ...
+
+    def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> Awaitable[bool]:
+        """Validates the inputs of ``state`` as they are when it is called; False when a mandatory policy is violated.
+
+        Changes nothing, so that other decisions may go on meanwhile.
+        """
         ...
 
     async def analyze_stack(self, states: Sequence[ResourceState]) -> bool:
@@ -46,14 +53,21 @@ class NoPolicies:
     async def start(self) -> None:
         return
 
-    async def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> bool:
-        return True
+    async def remediate(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> None:
+        return
+
+    def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> Awaitable[bool]:
+        return _passed()
 
     async def analyze_stack(self, states: Sequence[ResourceState]) -> bool:
         return True
 
     def close(self) -> None:
         return
+
+
+async def _passed() -> bool:
+    return True
 
 
 NO_POLICIES: Final = NoPolicies()

@@ -150,6 +150,11 @@ class PolicyClient:
         self._call("Configure", _configure_request(self._settings))
         return PolicyLoaded(self._name, self._version, self.policies)
 
+    @property
+    def remediates(self) -> bool:
+        """Whether a policy of the pack may change inputs; without one there is no need to ask for each resource."""
+        return any(settings.level == "remediate" for settings in self._settings.values())
+
     def remediate(self, resource: AnalyzedResource) -> Remediated:
         """Raises PolicyPackError."""
         response = self._call("Remediate", self._request(resource, internal=True))

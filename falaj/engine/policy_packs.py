@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from falaj.engine.decisions import Refused
 from falaj.engine.errors import EngineError
@@ -14,6 +15,9 @@ from falaj.engine.options import PolicyPack
 from falaj.engine.policy import AnalyzedResource, PolicyClient, PolicyContext
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.urn import parse_reference
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 class PolicyPacks:
@@ -43,49 +47,55 @@ class PolicyPacks:
         except EngineError as error:
             raise Refused(str(error)) from error
 
-    async def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> bool:
-        """Remediates, then validates the checked inputs of ``state``; False when a mandatory policy is violated.
+    async def remediate(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> None:
+        """Lets remediating policies change the checked inputs of ``state``.  Raises Refused when a pack fails.
+
+        ``providers``: provider resources by URN.
+        """
+        for client in self._clients:
+            if not client.remediates:
+                continue
+            found = await self._asked(state.urn, client.remediate, _from_goal(state, goal, providers))
+            if found.remediations:
+                state.inputs = found.inputs
+            for remediation in found.remediations:
+                self._emit(remediation)
+            self._report(found.violations)
+
+    def analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> Awaitable[bool]:
+        """Validates the inputs of ``state``; False when a mandatory policy is violated.
 
         ``providers``: provider resources by URN.  Raises Refused when a pack fails: then nothing is known.
         """
-        try:
-            return await asyncio.to_thread(self._analyze, state, goal, providers)
-        except EngineError as error:
-            raise Refused(str(error), state.urn) from error
+        return self._judged(_from_goal(state, goal, providers))  # here and now: the state goes on changing
+
+    async def _judged(self, resource: AnalyzedResource) -> bool:
+        passed = True
+        for client in self._clients:
+            passed &= self._report(await self._asked(resource.urn, client.analyze, resource))
+            self.evaluated += len(client.policies)
+        return passed
 
     async def analyze_stack(self, states: Sequence[ResourceState]) -> bool:
         """Validates the whole stack; False when a mandatory policy is violated.  Raises Refused when a pack fails."""
-        try:
-            return await asyncio.to_thread(self._analyze_stack, states)
-        except EngineError as error:
-            raise Refused(str(error)) from error
+        by_urn = {state.urn: state for state in states}
+        resources = [_from_state(state, by_urn) for state in states]
+        passed = True
+        for client in self._clients:
+            passed &= self._report(await self._asked("", client.analyze_stack, resources))
+        return passed
 
     def close(self) -> None:
         """Ends all processes."""
         for client in self._clients:
             client.close()
 
-    def _analyze(self, state: ResourceState, goal: Goal, providers: Mapping[str, ResourceState]) -> bool:
-        passed = True
-        for client in self._clients:
-            found = client.remediate(_from_goal(state, goal, providers))
-            if found.remediations:
-                state.inputs = found.inputs
-            for remediation in found.remediations:
-                self._emit(remediation)
-            passed &= self._report(found.violations)
-        for client in self._clients:
-            passed &= self._report(client.analyze(_from_goal(state, goal, providers)))
-            self.evaluated += len(client.policies)
-        return passed
-
-    def _analyze_stack(self, states: Sequence[ResourceState]) -> bool:
-        by_urn = {state.urn: state for state in states}
-        resources = [_from_state(state, by_urn) for state in states]
-        passed = True
-        for client in self._clients:
-            passed &= self._report(client.analyze_stack(resources))
-        return passed
+    async def _asked(self, urn: str, question: Callable[[Q], A], about: Q) -> A:
+        """Asks a pack in a thread.  Raises Refused when it fails."""
+        try:
+            return await asyncio.to_thread(question, about)
+        except EngineError as error:
+            raise Refused(str(error), urn) from error
 
     def _report(self, violations: Sequence[PolicyViolation]) -> bool:
         for violation in violations:

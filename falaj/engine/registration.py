@@ -65,7 +65,6 @@ class Registrar:
         self._generator, self._executor, self._reporter, self._snapshot = generator, executor, reporter, snapshot
         self._positions, self._directory = positions, directory
         self._aliases = Aliases(stack, project)
-        self._deciding = asyncio.Lock()
         self.selection: ProviderSelection
         self.states: dict[str, ResourceState] = {}
         """Resources of this deployment as they stand, by URN."""
@@ -158,12 +157,13 @@ class Registrar:
 
     async def _carry_out(self, goal: Goal) -> Outcome:
         """Raises Refused, Aborted."""
-        async with self._deciding:
+        async with self._generator.turn:
             self._check_open()
             steps = await self._generator.register(goal)
+        self._check_open()
         outcome = await self._run(steps)
         if outcome.completed and isinstance(steps[0], ImportStep):
-            async with self._deciding:
+            async with self._generator.turn:
                 self._check_open()
                 more = await self._generator.after_import(goal, outcome.state)
             if more:
@@ -215,7 +215,7 @@ class Registrar:
                 source_position=self._positions.text(request.sourcePosition),
                 stack_trace=[self._positions.text(frame.pc) for frame in request.stackTrace.frames],
             )
-            async with self._deciding:
+            async with self._generator.turn:
                 self._check_open()
                 steps = self._generator.read(goal_state)
             outcome = await self._run(steps)

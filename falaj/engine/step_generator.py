@@ -7,12 +7,13 @@ Source: pkg/resource/deploy/step_generator.go of Pulumi; recordings of the CLI.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from falaj.engine.decisions import Analyze, Decisions, Refused, Tell
+from falaj.engine.decisions import Decisions, Refused, Tell
 from falaj.engine.diffs import compared_inputs, forces_replacement, with_replace_on_changes
 from falaj.engine.events import Severity
 from falaj.engine.goal import Goal, is_root_stack
@@ -20,6 +21,7 @@ from falaj.engine.instances import INTERNAL, Instance
 from falaj.engine.lookups import ImportStep, ReadStep
 from falaj.engine.options import Options
 from falaj.engine.paths import keep_ignored, parse_path
+from falaj.engine.policies import Policies
 from falaj.engine.properties import contains_unknowns, equal, unwrap_secrets
 from falaj.engine.provider import Changes, CheckFailure, DiffResult, ProviderError
 from falaj.engine.providers import is_provider
@@ -41,7 +43,7 @@ class StepGenerator:
         options: Options,
         decisions: Decisions,
         tell: Tell,
-        analyze: Analyze,
+        policies: Policies,
     ) -> None:
         self.run, self.options, self.decisions = run, options, decisions
         self.base = base
@@ -51,7 +53,9 @@ class StepGenerator:
         self.forced = UrnPatterns((*options.replace, *options.target_replace))
         self.goals: dict[str, Goal] = {}
         self.providers: dict[str, ResourceState] = {}
-        self._tell, self._analyze = tell, analyze
+        self._tell, self._policies = tell, policies
+        self.turn = asyncio.Lock()
+        """Held by whoever decides."""
         self.replacements = Replacements(self)
 
     # -- registrations ----------------------------------------------------------------------------------------------
@@ -176,10 +180,15 @@ class StepGenerator:
         urn = goal.urn
         if not self.is_target(new):
             return self._untargeted(goal, old, new)
-        recreating = urn in decisions.deleted
         forced = self._is_forced(old, urn)
-        fresh = old is None or recreating or old.external or forced
-        await self.check(goal, new, {} if fresh or old is None else old.inputs, instance)
+        wanted = new.inputs
+        while True:
+            recreating = urn in decisions.deleted
+            fresh = old is None or recreating or old.external or forced
+            new.inputs = wanted
+            await self.check(goal, new, {} if fresh or old is None else old.inputs, instance, give_way=True)
+            if recreating == (urn in decisions.deleted):
+                break  # else another resource's replacement has drawn this one in meanwhile
         self._require_targets(new)
         if old is not None and recreating:
             decisions.deleted.discard(urn)
@@ -257,8 +266,19 @@ class StepGenerator:
             return True
         return forces_replacement(await instance.diff_config(now, former, registered.inputs, ()))
 
-    async def check(self, goal: Goal, new: ResourceState, old_inputs: Properties, instance: Instance | None) -> None:
-        """Fills in what the provider adds to the inputs and lets the policies see them.  Raises Refused."""
+    async def check(
+        self,
+        goal: Goal,
+        new: ResourceState,
+        old_inputs: Properties,
+        instance: Instance | None,
+        *,
+        give_way: bool = False,
+    ) -> None:
+        """Fills in what the provider adds to the inputs and lets the policies see them.  Raises Refused.
+
+        ``give_way``: other registrations may be decided before this returns.
+        """
         try:
             if is_provider_type(new.type) and instance is not None:
                 internal = new.inputs.get(INTERNAL)
@@ -279,10 +299,21 @@ class StepGenerator:
             for failure in result.failures:
                 self._tell(Severity.ERROR, _failure_text(goal, new, failure), new.urn)
             raise Refused(told=True)
-        if not await self._analyze(new, goal):
+        await self._policies.remediate(new, goal, self.providers)
+        if not await self._verdict(self._policies.analyze(new, goal, self.providers), give_way):
             if not self.run.preview:
                 raise Refused(told=True)
             self.decisions.failed = True
+
+    async def _verdict(self, verdict: Awaitable[bool], give_way: bool) -> bool:
+        """What the policies say.  A pack takes as long as all else together, so others may be decided meanwhile."""
+        if not give_way:
+            return await verdict
+        self.turn.release()
+        try:
+            return await verdict
+        finally:
+            await self.turn.acquire()
 
     # -- targets ----------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ def test_a_resource_passes_when_no_pack_forbids_it(packs: PolicyPacks) -> None:
 
 def test_remediated_inputs_are_what_the_resource_gets(packs: PolicyPacks, events: list[Event]) -> None:
     state, goal, providers = registered("a", tags={"env": "dev"}, password=Secret("x"))
-    assert asyncio.run(packs.analyze(state, goal, providers))
+    asyncio.run(packs.remediate(state, goal, providers))
     assert state.inputs == {"tags": {"env": "dev", "owner": "policy"}, "password": Secret("x")}
     assert goal.inputs["tags"] == {"env": "dev"}
     assert isinstance(events[-1], PolicyRemediation)
