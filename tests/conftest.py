@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run, and no time limit: a busy machine must not fail a test.
@@ -14,3 +17,21 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile("falaj")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Adds up what the differential test found, also when its scenarios ran in several processes.
+
+    It stands here, at the root: with xdist the process that reports never loads the conftest of a folder below.
+    """
+    results = [
+        json.loads(str(value))
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == "oracle"
+    ]
+    if results:
+        steps, agree = (sum(result[key] for result in results) for key in ("steps", "agree"))
+        terminalreporter.write_line(f"oracle: {agree} of {steps} steps agree ({len(results)} scenarios)")
