@@ -6,6 +6,7 @@ StepError when the operation failed; what it has saved until then stays saved.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Run:
 
 
 @dataclass(eq=False, slots=True)
-class Step:
+class Step(abc.ABC):
     """``logical`` False: part of a replacement, not counted.  ``keys`` force it, ``diffs`` differ."""
 
     op: ClassVar[Op]
@@ -96,8 +97,9 @@ class Step:
         """``op``, where the same step has different names."""
         return self.op
 
+    @abc.abstractmethod
     async def apply(self, run: Run) -> None:
-        raise NotImplementedError
+        """Carries the operation out.  Raises ProviderError."""
 
     # -- what several steps do --------------------------------------------------------------------------------------
 

@@ -113,11 +113,13 @@ def test_refuses_a_statement_that_grants_too_much(build: Builder, statement: Sta
 
 
 def test_an_action_that_iam_cannot_restrict_may_have_every_resource() -> None:
-    identity_document([allow("Login", ["ecr:GetAuthorizationToken", "ec2:DescribeSubnets"], ["*"])])
+    text = identity_document([allow("Login", ["ecr:GetAuthorizationToken", "ec2:DescribeSubnets"], ["*"])])
+    assert json.loads(text)["Statement"][0]["Resource"] == ["*"]
 
 
 def test_denials_may_use_wildcards() -> None:
-    identity_document([deny("Nothing", ["*"], ["*"]), deny("Rest", not_actions=["iam:*"], resources=["*"])])
+    text = identity_document([deny("Nothing", ["*"], ["*"]), deny("Rest", not_actions=["iam:*"], resources=["*"])])
+    assert {statement["Effect"] for statement in json.loads(text)["Statement"]} == {"Deny"}
 
 
 @pytest.mark.parametrize("build", [identity_document, resource_document, key_document, trust_document])

@@ -212,8 +212,8 @@ def test_a_lock_has_the_form_of_the_cli(backend: FileBackend, tmp_path: Path) ->
 
 
 def test_locks_of_different_stacks_do_not_meet(backend: FileBackend) -> None:
-    with backend.lock(NAME), backend.lock(StackName("falaj", "prod")):
-        pass
+    with backend.lock(NAME) as one, backend.lock(StackName("falaj", "prod")) as other:
+        assert (one.holders(), other.holders()) == ([], [])
 
 
 def test_the_lock_of_a_dead_process_says_so_and_can_be_cancelled(backend: FileBackend, tmp_path: Path) -> None:

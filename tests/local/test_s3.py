@@ -151,6 +151,8 @@ def test_versioning_is_switched_on_and_suspended(account: Account) -> None:
 def test_versioning_of_a_locked_bucket_can_be_forgotten(account: Account, bucket: Resource) -> None:
     on = {"bucket": bucket.id, "versioningConfiguration": {"status": "Enabled"}}
     account.created(setting("Versioning"), "locked", on).delete()
+    s3 = client(account.endpoint_url, "s3")
+    assert s3.get_bucket_versioning(Bucket=bucket.id)["Status"] == "Suspended"  # it can never be taken off again
 
 
 def test_versioning_suspended_outside_is_found(account: Account) -> None:

@@ -19,6 +19,7 @@ Import nothing heavy at module level: a deployment without changes asks only the
 
 from __future__ import annotations
 
+import abc
 import functools
 import hashlib
 import importlib
@@ -27,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from falaj.engine.provider import ProviderError
 from falaj.engine.values import Properties, Value
 from falaj.local.aws.clients import Aws
 
@@ -89,7 +91,7 @@ class Update:
         return sorted(set(self.old.get("tagsAll") or {}) - set(self.new.get("tagsAll") or {}))
 
 
-class Handler:
+class Handler(abc.ABC):
     """One resource type.  Handlers hold no state: one instance serves all threads.
 
     Inputs reach the four calls checked, complete with defaults and ``tagsAll``, free of unknowns and secrets.  A call
@@ -130,32 +132,35 @@ class Handler:
         """Extra checks, as (input, what is wrong and allowed).  Values may be ``UNKNOWN``.  Default: nothing."""
         return ()
 
+    @abc.abstractmethod
     def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
         """Creates the resource in as few calls as possible; returns its id and the outputs that the inputs do not tell.
 
         Inputs are echoed into the outputs by the provider.  Steps that follow the creation belong in ``configure``:
         when one of those fails, the resource is saved with its error instead of being lost.
         """
-        raise NotImplementedError
 
-    def configure(self, aws: Aws, id: str, inputs: Properties) -> None:
+    def configure(self, aws: Aws, id: str, inputs: Properties) -> None:  # noqa: B027  (most types need none)
         """Calls that complete a fresh resource (policies, rotation, attributes).  Default: none."""
 
+    @abc.abstractmethod
     def read(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> Outputs | None:
         """What the account says now: computed outputs, and each input under its own name as far as it can be observed.
 
         ``inputs`` and ``outputs`` are the last known ones, both empty on import.  None when the resource is gone.
         Report tags as ``tagsAll``; the provider derives ``tags``.
         """
-        raise NotImplementedError
 
     def update(self, aws: Aws, id: str, update: Update) -> Outputs:
-        """Applies the changed inputs; returns outputs that changed with them (often ``{}``)."""
-        raise NotImplementedError
+        """Applies the changed inputs; returns outputs that changed with them (often ``{}``).
 
+        Default: refused, which suits types whose every input forces a replacement.
+        """
+        raise ProviderError(f"{self.type} cannot be changed in place: {', '.join(sorted(update.changed))}")
+
+    @abc.abstractmethod
     def delete(self, aws: Aws, id: str, inputs: Properties, outputs: Properties) -> None:
         """Deletes the resource and everything that exists only through it."""
-        raise NotImplementedError
 
 
 class StateOnly(Handler):

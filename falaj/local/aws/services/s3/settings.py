@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 from typing import Any, Final
 
@@ -18,14 +19,14 @@ class BucketSetting(Handler):
     # There is one per bucket: the new one would be lost with the deletion of the old.
     delete_before_replace = True
 
-    def put(self, s3: Any, bucket: str, inputs: Properties) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def put(self, s3: Any, bucket: str, inputs: Properties) -> None: ...
 
-    def get(self, s3: Any, bucket: str, inputs: Properties) -> Outputs | None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def get(self, s3: Any, bucket: str, inputs: Properties) -> Outputs | None: ...
 
-    def remove(self, s3: Any, bucket: str, inputs: Properties) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def remove(self, s3: Any, bucket: str, inputs: Properties) -> None: ...
 
     def create(self, aws: Aws, inputs: Properties) -> tuple[str, Outputs]:
         self.put(aws.client("s3"), inputs["bucket"], inputs)
