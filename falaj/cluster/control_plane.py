@@ -177,7 +177,7 @@ class ControlPlane:
         """A client as ``identity``, by default the administrator.  Raises ClusterError when there is no cluster."""
         certificate, key = self._layout.authority.paths(identity.name)
         return ApiClient(
-            Endpoint(LOOPBACK, self._port("api"), self._layout.authority.certificate_path, certificate, key)
+            Endpoint(LOOPBACK, self.port("api"), self._layout.authority.certificate_path, certificate, key)
         )
 
     def write_user_kubeconfig(self, path: Path, user: str, groups: tuple[str, ...] = ()) -> None:
@@ -191,7 +191,7 @@ class ControlPlane:
                     f'user or group "{name}": 1 to 64 characters that do not begin with `system:`, which names '
                     "Kubernetes' own"
                 )
-        server = f"https://{LOOPBACK}:{self._port('api')}"
+        server = f"https://{LOOPBACK}:{self.port('api')}"
         digest = hashlib.sha256(json.dumps([user, *groups]).encode()).hexdigest()[:16]
         with self._locked():
             authority = self._layout.authority
@@ -254,7 +254,7 @@ class ControlPlane:
         trust = self._layout.authority.certificate_path
 
         def answering(port: str, path: str, *, tls: bool) -> Callable[[], bool]:
-            endpoint = Endpoint(LOOPBACK, self._port(port), trust if tls else None)
+            endpoint = Endpoint(LOOPBACK, self.port(port), trust if tls else None)
             return lambda: answers(endpoint, path)
 
         probes: dict[str, Callable[[], bool]] = {
@@ -346,7 +346,8 @@ class ControlPlane:
         except (OSError, ValueError, TypeError):
             return {}
 
-    def _port(self, name: str) -> int:
+    def port(self, name: str) -> int:
+        """The port called ``name`` in configuration.PORTS.  Raises ClusterError when there is no cluster."""
         try:
             return self._known_ports()[name]
         except KeyError as error:
@@ -391,7 +392,7 @@ class ControlPlane:
             for process in recorded.values()
         )
         ready = bool(processes) and all(process.alive for process in processes) and self._answers()
-        return Status(f"https://{LOOPBACK}:{self._port('api')}", self._layout.kubeconfig, ready, processes)
+        return Status(f"https://{LOOPBACK}:{self.port('api')}", self._layout.kubeconfig, ready, processes)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
