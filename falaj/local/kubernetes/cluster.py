@@ -152,7 +152,10 @@ class ClusterBackend:
             if version.get("served"):
                 kind = Kind(str(spec.get("group")), str(version["name"]), str(spec.get("names", {}).get("kind")))
                 self._server.resource(kind, fresh=True)
-                self._resource_in_earnest(kind)
+                try:
+                    self._resource_in_earnest(kind)
+                except ProviderError as error:
+                    raise NotReadyError(crd, (str(error),)) from error
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -170,13 +173,16 @@ class ClusterBackend:
                 raise NotReadyError(live, self._reasons(wanted.identity, live, state, limit))
             self._cancelled.wait(min(pause, max(deadline - time.monotonic(), 0)))
             pause = min(pause * 1.5, _LAST_POLL_SECONDS)
+            if self._cancelled.is_set():
+                continue
             try:
-                found = None if self._cancelled.is_set() else self._server.get(resource, wanted.identity)
-            except UnreachableError as error:
-                raise NotReadyError(live, (f"the API server was lost while waiting: {error}",)) from error
-            if found is None and not self._cancelled.is_set():
+                found = self._server.get(resource, wanted.identity)
+            except ProviderError as error:
+                # The object is there: an error that would make the engine forget it must not leave.
+                raise NotReadyError(live, (f"it could not be watched: {error}",)) from error
+            if found is None:
                 raise ProviderError("it was deleted by somebody else while it was waited for")
-            live = found or live
+            live = found
 
     def _reasons(self, identity: Identity, live: Manifest, state: Readiness, limit: float) -> list[str]:
         reasons = list(state.reasons)

@@ -326,8 +326,6 @@ class KubernetesProvider:
         settings = self._configuration
         if settings is None:
             raise ProviderError("provider kubernetes: not configured; its kubeconfig is not known yet")
-        if self._cancelled.is_set():
-            raise ProviderError("provider kubernetes: cancelled by the user")
         stack = parse_urn(urn).stack if urn and not (settings.connection or settings.directory) else ""
         with self._lock:
             if stack not in self._backends:
@@ -352,6 +350,8 @@ class KubernetesProvider:
         self, urn: str, type: str, identity: Identity, action: str, *properties: Properties
     ) -> Iterator[None]:
         """Names the resource and the action in errors of the back end, and takes secrets out of them."""
+        if self._cancelled.is_set():
+            raise ProviderError("provider kubernetes: cancelled by the user")
         try:
             yield
         except InitializationError:

@@ -104,7 +104,7 @@ def test_all_data_of_a_secret_is_secret(rendering: KubernetesProvider) -> None:
 
 
 def test_a_secret_value_inside_another_object_stays_secret_in_inputs_and_outputs(rendering: KubernetesProvider) -> None:
-    resource = Resource(rendering, CONFIG_MAP).create(config_map({"url": Secret("correct-horse"), "port": "80"}))  # type: ignore[dict-item]
+    resource = Resource(rendering, CONFIG_MAP).create(config_map({"url": Secret("correct-horse"), "port": "80"}))
     assert resource.inputs["data"] == {"url": Secret("correct-horse"), "port": "80"}
     assert resource.outputs["data"] == resource.outputs["__inputs"]["data"] == resource.inputs["data"]
 

@@ -42,7 +42,7 @@ def test_a_changed_field_is_an_update_by_its_path(rendering: KubernetesProvider)
 
 
 JOB = {"metadata": {"name": "train"}, "spec": {"template": pod_template(), "completions": 2}}
-JOB["spec"]["template"]["spec"]["restartPolicy"] = "Never"  # type: ignore[index]
+JOB["spec"]["template"]["spec"]["restartPolicy"] = "Never"
 STATEFUL_SET = {
     "metadata": {"name": "db"},
     "spec": {"serviceName": "db", "selector": {"matchLabels": {"app": "api"}}, "template": pod_template()},
