@@ -160,10 +160,10 @@ def rendered(manifest: Manifest) -> str:
     """YAML that is the same for the same object: apiVersion, kind and metadata first, the rest in order of its keys."""
     import yaml
 
-    first = {key: manifest[key] for key in ("apiVersion", "kind", "metadata") if key in manifest}
-    ordered = {**first, **{key: manifest[key] for key in sorted(manifest) if key not in first}}
+    first = ("apiVersion", "kind", "metadata")
+    keys = [*(key for key in first if key in manifest), *sorted(manifest.keys() - set(first))]
     dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    lines = {key: _sorted(value) for key, value in ordered.items()}
+    lines = {key: _sorted(manifest[key]) for key in keys}
     return str(yaml.dump(lines, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
 
 

@@ -12,7 +12,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from falaj.engine.provider import ProviderError
 from falaj.local.kubernetes.kinds import Kind
@@ -122,29 +122,29 @@ def _problems(validator: Validator, value: Any) -> list[tuple[str, str]]:
 
 def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
     path = _path(error.absolute_path)
-    allowed = error.validator_value
+    allowed, given = cast("Any", error.validator_value), cast("Any", error.instance)
     match error.validator:
         case "required":
             for key in allowed:
-                if key not in error.instance:
+                if key not in given:
                     yield _join(path, key), f'missing required field "{key}"'
         case "additionalProperties":
             fields = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-            for key in error.instance:
+            for key in given:
                 if key not in fields:
                     near = difflib.get_close_matches(key, fields, n=1)
                     hint = f'did you mean "{near[0]}"?' if near else f"allowed: {', '.join(sorted(fields))}"
                     yield _join(path, key), f'unknown field "{key}"; {hint}'
         case "type":
-            yield path, f"expected {_types(allowed)}, got {_shown(error.instance)}"
+            yield path, f"expected {_types(allowed)}, got {_shown(given)}"
         case "oneOf" | "anyOf":
             types = [branch.get("type") for branch in allowed if isinstance(branch, Mapping)]
             flat = [name for entry in types for name in ([entry] if isinstance(entry, str) else entry or ())]
-            yield path, f"expected {_types(flat)}, got {_shown(error.instance)}"
+            yield path, f"expected {_types(flat)}, got {_shown(given)}"
         case "enum":
-            yield path, f"expected {' or '.join(json.dumps(item) for item in allowed)}, got {_shown(error.instance)}"
+            yield path, f"expected {' or '.join(json.dumps(item) for item in allowed)}, got {_shown(given)}"
         case _:
-            yield path, f"{_shown(error.instance)} is refused: {error.validator} {_shown(allowed)}"
+            yield path, f"{_shown(given)} is refused: {error.validator} {_shown(allowed)}"
 
 
 def _types(names: str | Sequence[str]) -> str:
