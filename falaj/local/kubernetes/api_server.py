@@ -186,12 +186,11 @@ class ApiServer:
         response = self._pool.request(
             method, url, headers=headers, body=content, redirect=False, preload_content=False, decode_content=True
         )
-        try:
-            data = response.read(_MOST_BYTES + 1)
-        finally:
-            response.release_conn()
+        data = response.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
+            response.close()
             raise ProviderError(f"the API server at {self.address} answered more than {_MOST_BYTES} bytes")
+        response.release_conn()
         retry_after = response.headers.get("Retry-After", "")
         wait = min(float(retry_after), _DELAYS_SECONDS[-1]) if retry_after.isdigit() else 0.0
         try:

@@ -47,12 +47,13 @@ class Connection:
         return is_loopback(self.server)
 
 
-def connection(kubeconfig: str, *, context: str = "", cluster: str = "") -> Connection:
+def connection(kubeconfig: str, *, root: Path, context: str = "", cluster: str = "") -> Connection:
     """The connection that a kubeconfig (its text, or the path of a file) describes for a context.
 
-    ``context`` and ``cluster`` override what is chosen in it.  Raises KubeconfigError.
+    A relative path starts from ``root``; ``context`` and ``cluster`` override what is chosen in the kubeconfig.  Raises
+    KubeconfigError.
     """
-    document, folder = _document(kubeconfig)
+    document, folder = _document(kubeconfig, root)
     chosen = context or document.get("current-context") or ""
     if not chosen:
         raise KubeconfigError("no context: set `current-context` in it, or `context` on the provider")
@@ -87,14 +88,13 @@ def connection(kubeconfig: str, *, context: str = "", cluster: str = "") -> Conn
     )
 
 
-def _document(kubeconfig: str) -> tuple[dict[str, Any], Path]:
+def _document(kubeconfig: str, root: Path) -> tuple[dict[str, Any], Path]:
     """The parsed kubeconfig, and the folder that relative paths in it start from."""
     import yaml
 
-    folder = Path.cwd()
-    text = kubeconfig
+    folder, text = root, kubeconfig
     if "\n" not in kubeconfig and not kubeconfig.lstrip().startswith("{"):
-        path = Path(kubeconfig).expanduser()
+        path = root / Path(kubeconfig).expanduser()
         folder = path.parent
         text = _file(folder, path.name).decode(errors="replace")
     if len(text) > _MOST_BYTES:

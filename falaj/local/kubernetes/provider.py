@@ -39,8 +39,8 @@ from falaj.local.kubernetes.replacement import force_new_paths
 class KubernetesProvider:
     """A ``falaj.engine.provider.Provider`` for the package ``kubernetes``.  One instance per provider resource.
 
-    Rendered manifests go to ``<falaj_dir>/local/manifests/<stack>``.  With ``allow_remote`` a kubeconfig may point at
-    another machine.
+    Rendered manifests go to ``<falaj_dir>/local/manifests/<stack>``; relative paths in its settings start from the
+    folder that holds ``falaj_dir``.  With ``allow_remote`` a kubeconfig may point at another machine.
     """
 
     package = kinds.PACKAGE
@@ -49,7 +49,7 @@ class KubernetesProvider:
 
     def __init__(self, falaj_dir: Path, *, allow_remote: bool = False) -> None:
         self.version = _package_version()
-        self._falaj_dir, self._allow_remote = falaj_dir, allow_remote
+        self._falaj_dir, self._root, self._allow_remote = falaj_dir, falaj_dir.absolute().parent, allow_remote
         self._configuration: provider_config.Configuration | None = None
         self._backends: dict[str, Backend] = {}
         self._scopes: dict[tuple[str, str], bool] = {}
@@ -61,7 +61,8 @@ class KubernetesProvider:
 
     def check_config(self, urn: str, old_inputs: Properties, new_inputs: Properties) -> CheckResult:
         plain = unwrap_secrets(dict(new_inputs))
-        return CheckResult(new_inputs, provider_config.failures(plain, allow_remote=self._allow_remote))
+        found = provider_config.failures(plain, self._root, allow_remote=self._allow_remote)
+        return CheckResult(new_inputs, found)
 
     def diff_config(
         self,
@@ -72,11 +73,13 @@ class KubernetesProvider:
         new_inputs: Properties,
         ignore_changes: Sequence[str],
     ) -> DiffResult:
-        return provider_config.compare(unwrap_secrets(dict(old_inputs)), unwrap_secrets(dict(new_inputs)))
+        old, new = unwrap_secrets(dict(old_inputs)), unwrap_secrets(dict(new_inputs))
+        return provider_config.compare(old, new, self._root)
 
     def configure(self, urn: str, id: str, inputs: Properties) -> None:
         try:
-            self._configuration = provider_config.parse(unwrap_secrets(dict(inputs)), allow_remote=self._allow_remote)
+            plain = unwrap_secrets(dict(inputs))
+            self._configuration = provider_config.parse(plain, self._root, allow_remote=self._allow_remote)
         except ValueError as error:
             raise ProviderError(str(error)) from None
 
@@ -300,7 +303,8 @@ class KubernetesProvider:
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _wanted(self, urn: str, kind: Kind, given: Properties, old_outputs: Properties) -> Apply:
-        manifest = manifests.to_manifest(manifests.normalized(kind, given))
+        declared = self._with_canonical_namespace(kind, manifests.normalized(kind, given))
+        manifest = manifests.to_manifest(declared)
         manager = manifests.field_manager(urn, old_outputs, given)
         force = manifests.annotation(given, manifests.PATCH_FORCE) == "true"
         return Apply(urn, self._identity(kind, manifest), manifest, manager, force)

@@ -51,8 +51,11 @@ class Configuration:
     upsert: bool = False
 
 
-def failures(inputs: Properties, *, allow_remote: bool) -> list[CheckFailure]:
-    """What is wrong with provider inputs.  Unknown values pass: they are judged when they are known."""
+def failures(inputs: Properties, root: Path, *, allow_remote: bool) -> list[CheckFailure]:
+    """What is wrong with provider inputs; relative paths in them start from ``root``.
+
+    Unknown values pass: they are judged when they are known.
+    """
     found = []
     allowed = {*_TEXTS, *_SWITCHES, *_IGNORED, "enableServerSideApply"}
     for key, value in inputs.items():
@@ -84,24 +87,24 @@ def failures(inputs: Properties, *, allow_remote: bool) -> list[CheckFailure]:
                 found.append(CheckFailure(key, reason))
     elif not _has_unknown(inputs):
         try:
-            _check_reach(_connection(inputs), allow_remote)
+            _check_reach(_connection(inputs, root), allow_remote)
         except KubeconfigError as error:
             found.append(CheckFailure("kubeconfig", str(error)))
     return found
 
 
-def parse(inputs: Properties, *, allow_remote: bool) -> Configuration | None:
+def parse(inputs: Properties, root: Path, *, allow_remote: bool) -> Configuration | None:
     """The configuration; None while a part of it is unknown.  Raises ValueError for what ``failures`` rejects."""
     if _has_unknown(inputs):
         return None
-    rejected = failures(inputs, allow_remote=allow_remote)
+    rejected = failures(inputs, root, allow_remote=allow_remote)
     if rejected:
         raise ValueError(f"provider kubernetes: {rejected[0].property}: {rejected[0].reason}")
-    found = _connection(inputs) if inputs.get("kubeconfig") else None
+    found = _connection(inputs, root) if inputs.get("kubeconfig") else None
     directory = inputs.get("renderYamlToDirectory")
     return Configuration(
         connection=found,
-        directory=Path(directory).expanduser() if directory else None,
+        directory=root / Path(directory).expanduser() if directory else None,
         namespace=inputs.get("namespace") or (found.namespace if found else ""),
         delete_unreachable=_switch(inputs.get("deleteUnreachable")),
         mutable_config_maps=_switch(inputs.get("enableConfigMapMutable")),
@@ -111,7 +114,7 @@ def parse(inputs: Properties, *, allow_remote: bool) -> Configuration | None:
     )
 
 
-def compare(old: Properties, new: Properties) -> DiffResult:
+def compare(old: Properties, new: Properties, root: Path) -> DiffResult:
     """Another cluster or another folder is another set of objects, hence a replacement; the rest only reconfigures.
 
     A ``clusterIdentifier`` that is given before and after decides alone.
@@ -125,24 +128,24 @@ def compare(old: Properties, new: Properties) -> DiffResult:
         replaces = ["clusterIdentifier"] if identifiers[0] != identifiers[1] or UNKNOWN in identifiers else []
         return DiffResult(Changes.SOME, replaces=replaces, diffs=changed)
     replaces = [key for key in (*_CLUSTER_KEYS, "renderYamlToDirectory") if key in changed]
-    if replaces and not any(new.get(key) is UNKNOWN for key in replaces) and _same_cluster(old, new):
+    if replaces and not any(new.get(key) is UNKNOWN for key in replaces) and _same_cluster(old, new, root):
         replaces = []
     return DiffResult(Changes.SOME, replaces=replaces, diffs=changed)
 
 
-def _same_cluster(old: Properties, new: Properties) -> bool:
+def _same_cluster(old: Properties, new: Properties, root: Path) -> bool:
     if not old.get("kubeconfig") or not new.get("kubeconfig"):
         return False  # between files and a cluster, or between folders
     try:
-        return _connection(old).identity == _connection(new).identity
+        return _connection(old, root).identity == _connection(new, root).identity
     except KubeconfigError:
         # An old kubeconfig that is gone cannot be compared; that its path changed says nothing about the cluster.
         return True
 
 
-def _connection(inputs: Properties) -> Connection:
+def _connection(inputs: Properties, root: Path) -> Connection:
     context, cluster = inputs.get("context") or "", inputs.get("cluster") or ""
-    return connection(str(inputs["kubeconfig"]), context=context, cluster=cluster)
+    return connection(str(inputs["kubeconfig"]), root=root, context=context, cluster=cluster)
 
 
 def _check_reach(found: Connection, allow_remote: bool) -> None:

@@ -74,7 +74,7 @@ class RenderBackend:
         return None
 
     def preview(self, wanted: Apply, *, is_new: bool) -> Manifest | None:
-        return _live(wanted)
+        return wanted.manifest
 
     def create(self, wanted: Apply, timeout_seconds: float) -> Manifest:
         path = self._path(wanted.identity)
@@ -128,16 +128,15 @@ class RenderBackend:
         return self._folder / file_name(identity)
 
     def _write(self, path: Path, wanted: Apply) -> Manifest:
-        live = _live(wanted)
         try:
             # Manifests may hold secrets: nobody else reads them.
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self._folder, prefix=".", delete=False, encoding="utf-8") as file:
-                file.write(f"# Rendered by Falaj from {wanted.urn}\n{rendered(live)}")
+                file.write(f"# Rendered by Falaj from {wanted.urn}\n{rendered(wanted.manifest)}")
             Path(file.name).replace(path)  # a reader sees the old object or the new one, never a part
         except OSError as error:
             raise ProviderError(f"{wanted.identity}: cannot write {path}: {error}") from error
-        return live
+        return wanted.manifest
 
 
 def file_name(identity: Identity) -> str:
@@ -180,13 +179,6 @@ def _rank(kind: Kind) -> int:
     if not kind.is_builtin:
         return _CUSTOM_RANK
     return _LATE_RANK if kind.name in _LATE else _RANK.get(kind.name, _OTHER_RANK)
-
-
-def _live(wanted: Apply) -> Manifest:
-    """The object as a server would hold it, as far as that is known: its namespace spelled out."""
-    if not wanted.identity.namespace:
-        return wanted.manifest
-    return {**wanted.manifest, "metadata": {**wanted.manifest["metadata"], "namespace": wanted.identity.namespace}}
 
 
 def _owner(path: Path) -> str | None:

@@ -83,7 +83,8 @@ def test_a_kubeconfig_may_be_a_path_and_its_files_lie_beside_it(tmp_path: Path) 
     (tmp_path / "token").write_text("correct-horse\n")
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(document))
-    found = connection(str(path))
+    found = connection("config", root=tmp_path)
+    assert found == connection(str(path), root=Path("/"))
     assert (found.client_certificate, found.token, found.namespace) == (b"certificate", "correct-horse", "ml")
     assert found.certificate_authority == b"ca"
     assert "correct-horse" not in repr(found)
@@ -109,7 +110,7 @@ def test_a_kubeconfig_may_be_a_path_and_its_files_lie_beside_it(tmp_path: Path) 
 def test_an_unusable_kubeconfig_is_refused_with_its_reason(text: str, told: str) -> None:
     assert told in failures(kubeconfig=text)["kubeconfig"]
     with pytest.raises(KubeconfigError):
-        connection(text)
+        connection(text, root=Path("/"))
 
 
 def test_a_broken_kubeconfig_is_not_quoted() -> None:
