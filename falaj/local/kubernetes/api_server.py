@@ -31,7 +31,9 @@ _READ_SECONDS: Final = 65.0  # an API server ends requests after 60
 _DELAYS_SECONDS: Final = (0.1, 0.3, 0.9, 2.0, 3.0)
 """Between attempts; every request here means the same when it arrives twice."""
 
-_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+_PASSING: Final = frozenset({429, 502, 503, 504})
+_PASSING_INTERNAL_ERRORS: Final = ("etcdserver", "webhook", "timed out", "connection")
+"""Words of internal errors that may pass.  One that does not: a manifest that the server can make no sense of."""
 
 
 class UnreachableError(ProviderError):
@@ -212,6 +214,8 @@ def _may_pass(status: int, answer: Mapping[str, Any]) -> bool:
         return not (answer.get("details") or {}).get("causes") and answer.get("reason") == "Conflict"
     if status == 403:  # the controller that admits objects to a new namespace is not there yet
         return "not yet ready to handle request" in str(answer.get("message"))
+    if status == 500:
+        return any(word in str(answer.get("message")) for word in _PASSING_INTERNAL_ERRORS)
     return status in _PASSING
 
 

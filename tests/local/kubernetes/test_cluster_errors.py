@@ -5,6 +5,7 @@ Guards: an error that hides its cause or shows a secret, endless retries, a cred
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,9 +160,10 @@ def test_what_the_server_rejects_is_told_in_its_words_with_the_resource(api: Fak
         Answer(429, {"message": "too many requests"}, {"Retry-After": "0"}),
         status(409, "Conflict", "the object has been modified"),
         status(403, "Forbidden", "quota: status unknown: not yet ready to handle request"),
+        status(500, "InternalError", "etcdserver: request timed out"),
         Answer(drop=True),
     ],
-    ids=["restarting", "overloaded", "written in between", "quota not there yet", "connection lost"],
+    ids=["restarting", "overloaded", "written in between", "quota not there yet", "storage slow", "connection lost"],
 )
 def test_what_may_pass_is_tried_again(api: FakeApi, settings: Resource, passing: Answer) -> None:
     api.script["PATCH", MAP_PATH] = [passing, passing]
@@ -176,9 +178,17 @@ def test_retries_are_bounded(api: FakeApi, settings: Resource) -> None:
     assert len(api.sent("PATCH")) == len(api_server._DELAYS_SECONDS) + 1
 
 
-def test_a_refusal_is_not_tried_again(api: FakeApi, settings: Resource) -> None:
-    api.script["PATCH", MAP_PATH] = [status(403, "Forbidden", "exceeded quota: gpu")] * 2
-    with pytest.raises(ProviderError, match="exceeded quota: gpu"):
+@pytest.mark.parametrize(
+    ("code", "reason", "told"),
+    [
+        (403, "Forbidden", "exceeded quota: gpu"),
+        (422, "Invalid", "data is invalid"),
+        (500, "", "failed to create typed patch object: .dta: field not declared in schema"),
+    ],
+)
+def test_a_refusal_is_not_tried_again(api: FakeApi, settings: Resource, code: int, reason: str, told: str) -> None:
+    api.script["PATCH", MAP_PATH] = [status(code, reason, told)] * 2
+    with pytest.raises(ProviderError, match=re.escape(told)):
         settings.create(config_map({"a": "1"}, "c"))
     assert len(api.sent("PATCH")) == 1
 

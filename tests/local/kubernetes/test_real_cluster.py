@@ -5,12 +5,18 @@ Guards what only they decide: ownership of fields, defaults, admission, rollouts
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from falaj.cluster.api import ApiClient
 from falaj.cluster.control_plane import ControlPlane, Options
@@ -387,6 +393,26 @@ k8s.core.v1.Service(
     assert "must be between 1 and 65535" in program.errors()
     with pytest.raises(ApiError), plane.client() as client:
         client.get(path("services", "api", namespace="default"))
+
+
+def test_a_server_that_another_authority_vouches_for_is_not_trusted(
+    plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = json.loads(plane.layout.kubeconfig.read_text())
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody else")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    other = (
+        builder.not_valid_before(datetime(2020, 1, 1))
+        .not_valid_after(datetime(2100, 1, 1))
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = other.public_bytes(serialization.Encoding.PEM)
+    text["clusters"][0]["cluster"]["certificate-authority-data"] = base64.b64encode(pem).decode()
+    made = provider(tmp_path_factory.mktemp("falaj"), kubeconfig=json.dumps(text))
+    with pytest.raises(ProviderError, match="cannot be trusted"):
+        Resource(made, CONFIG_MAP, "spied").create(config_map({"a": "1"}, "spied"))
 
 
 def test_state_of_a_real_cluster_holds_what_the_official_plugin_needs(
