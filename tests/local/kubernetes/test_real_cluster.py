@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +28,7 @@ from falaj.cluster.kwok import fake_node
 from falaj.engine.errors import DeploymentError
 from falaj.engine.provider import Changes, InitializationError, ProviderError
 from falaj.local.kubernetes.provider import KubernetesProvider
-from tests.support.control_plane import running
+from tests.support.control_plane import built, running
 from tests.support.kubernetes_lifecycle import Resource, config_map, crd, deployment, pod_template, provider
 from tests.support.kubernetes_program import KubernetesProgram
 
@@ -425,3 +428,65 @@ def test_state_of_a_real_cluster_holds_what_the_official_plugin_needs(
     assert "__falaj" not in settings.outputs, "nothing stands in for the cluster"
     json.dumps(settings.outputs)
     settings.delete()
+
+
+KILLED = """
+cluster = k8s.Provider("cluster", kubeconfig=pulumi.Config().require("kubeconfig"))
+mine = Opts(provider=cluster)
+k8s.core.v1.Namespace("doomed", metadata={"name": "doomed"}, opts=mine)
+k8s.apps.v1.Deployment(
+    "api",
+    metadata={"name": "api", "namespace": "doomed"},
+    spec={
+        "selector": {"match_labels": {"app": "api"}},
+        "template": {
+            "metadata": {"labels": {"app": "api"}},
+            "spec": {
+                "node_selector": {"disk": pulumi.Config().get("disk") or "none"},
+                "containers": [{"name": "api", "image": "registry.local/api@sha256:0"}],
+            },
+        },
+    },
+    opts=mine,
+)
+"""
+
+
+def test_an_apiserver_killed_in_the_middle_of_an_up_costs_a_second_up_and_nothing_else(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    program = KubernetesProgram(tmp_path / "project", {"kubeconfig": str(plane.layout.kubeconfig)})
+    program.write(KILLED)
+    failures: list[DeploymentError] = []
+
+    def up() -> None:
+        try:
+            program.run("up")
+        except DeploymentError as error:
+            failures.append(error)
+
+    running_up = threading.Thread(target=up)
+    running_up.start()
+    with plane.client() as client:
+        # The Deployment waits for a node that does not exist: the run is in its middle for sure.
+        client.wait_for(
+            path("deployments", "api", APPS, "doomed"), lambda _: True, timeout_seconds=60, what="no Deployment"
+        )
+    status = plane.status()
+    assert status is not None
+    [server] = [process for process in status.processes if process.name == "kube-apiserver"]
+    os.kill(server.pid, signal.SIGKILL)
+    running_up.join(60)
+    assert failures
+    assert "no API server answers at https://127.0.0.1:" in program.errors()
+    assert program.resources()["api"].init_errors, "the object is known, and known not to be ready"
+
+    plane.up(built(), Options(autoscaler=False))
+    with plane.client() as client:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1", "labels": {"disk": "fast"}}}
+        client.apply("/api/v1/nodes/node-1", node)
+    program.config["disk"] = "fast"
+    assert program.run("up") == {"update": 1}
+    assert program.run("up") == {}
+    assert not program.resources()["api"].init_errors
+    program.run("destroy")
