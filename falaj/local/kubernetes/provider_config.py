@@ -151,8 +151,8 @@ def _connection(inputs: Properties, root: Path) -> Connection:
 def _check_reach(found: Connection, allow_remote: bool) -> None:
     if not found.is_local and not allow_remote:
         raise KubeconfigError(
-            f"{found.server} is not on this machine, and the local provider changes no other; if the variable KUBECONFIG "
-            "names it, unset that; pass --allow-remote if it is what you want, or deploy with the official Pulumi CLI"
+            f"{found.server} is not on this machine, and the local provider changes no other; unset KUBECONFIG if it "
+            "comes from there, pass --allow-remote if it is what you want, or deploy with the official Pulumi CLI"
         )
 
 
