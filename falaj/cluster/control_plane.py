@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from blueprints.region import Catalogue, catalogue
-from falaj.cluster import access, configuration, karpenter, kubeconfig, kwok, process_table
+from falaj.cluster import access, configuration, karpenter, kubeconfig, kwok
 from falaj.cluster.api import ApiClient, Endpoint, answers, has_condition
 from falaj.cluster.binaries import Binaries
 from falaj.cluster.certificates import Identity, write_private
@@ -32,29 +32,19 @@ from falaj.cluster.configuration import (
     KARPENTER,
     KWOK,
     LOOPBACK,
-    PORTS,
     SCHEDULER,
     Layout,
 )
 from falaj.cluster.crds import SOURCE_ANNOTATION, definitions
-from falaj.cluster.errors import ApiError, ClusterError, PortInUseError
-from falaj.cluster.processes import Process, ProcessSet, Program, describe_end
+from falaj.cluster.errors import ApiError, ClusterError, ProcessError
+from falaj.cluster.ports import PortBook
+from falaj.cluster.processes import ProcessSet, Program, describe_end
 
 DEFAULT_REGION: Final = "me-central-1"
 START_TIMEOUT_SECONDS: Final = 90.0
 """Ten times what a start takes on two idle cores: a machine that builds something beside it is no reason to fail."""
 
 _STOP_ORDER: Final = ((KARPENTER, KWOK, SCHEDULER, CONTROLLER_MANAGER), (API_SERVER,), (ETCD,))
-_PORT_OWNERS: Final = {
-    "api": API_SERVER,
-    "etcd": ETCD,
-    "etcd-peer": ETCD,
-    "controller-manager": CONTROLLER_MANAGER,
-    "scheduler": SCHEDULER,
-    "kwok": KWOK,
-    "karpenter": KARPENTER,
-    "karpenter-metrics": KARPENTER,
-}
 _DEFINITIONS_PATH: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _DEFAULT_ACCOUNT: Final = "/api/v1/namespaces/default/serviceaccounts/default"
 _KARPENTER_GROUPS: Final = ("karpenter.sh", "karpenter.kwok.sh")
@@ -68,7 +58,8 @@ class Options:
     autoscaler: bool = True
     """Whether Karpenter runs."""
     region: Catalogue | None = None
-    """Whose instance types Karpenter buys; by default those of the region as the catalogue has it."""
+    """Whose instance types Karpenter buys; by default those of the region as the catalogue has it.  With another list,
+    as after a zone was lost in a drill, `up` starts Karpenter anew and leaves the rest alone."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +104,7 @@ class ControlPlane:
     def __init__(self, directory: Path) -> None:
         self._layout = Layout(directory.absolute())
         self._processes = ProcessSet(directory)
+        self._ports = PortBook(self._layout.directory)
 
     @property
     def directory(self) -> Path:
@@ -131,24 +123,25 @@ class ControlPlane:
         options = options or Options()
         began = time.monotonic()
         with self._locked():
-            recorded = self._processes.recorded()
-            mended = tuple(describe_end(process) for process in recorded.values() if not process.alive)
-            standing = {name for name, process in recorded.items() if process.alive}
-            ports = self._choose_ports(options, standing)
-            self._write_configuration(ports, options)
-            programs = self._programs(binaries, ports, options)
-            due = {name for name, program in programs.items() if self._is_due(recorded.get(name), program)}
-            unwanted = standing - set(programs)
-            if due or unwanted or not self._answers():
-                try:
-                    self._start(programs, due, unwanted, binaries)
-                except BaseException:
-                    if not standing:
-                        self._processes.stop(_STOP_ORDER)
-                    raise
-            return Started(
-                self._status(), tuple(name for name in programs if name in due), mended, time.monotonic() - began
-            )
+            self._processes.end_strays()
+            standing = {name: process for name, process in self._processes.recorded().items() if process.alive}
+            started: set[str] = set()
+            ended: dict[str, str] = {}
+            try:
+                while True:
+                    try:
+                        self._bring_up(binaries, options, started, ended)
+                        break
+                    except ProcessError:
+                        # Programs killed together end one after the other: one may have looked alive a moment ago.
+                        if all(process.alive for process in standing.values() if process.name not in ended):
+                            raise
+            except BaseException:
+                if not standing:
+                    self._processes.stop(_STOP_ORDER)
+                raise
+            ours = tuple(name for group in reversed(_STOP_ORDER) for name in reversed(group) if name in started)
+            return Started(self._status(), ours, tuple(ended.values()), time.monotonic() - began)
 
     def down(self, *, purge: bool = False) -> bool:
         """Ends everything; False when nothing ran.  With ``purge`` the data, certificates and logs go too."""
@@ -167,17 +160,11 @@ class ControlPlane:
         """How it stands; None when it was never started, or was taken down."""
         return self._status() if self._processes.recorded() else None
 
-    def restart(self, name: str, binaries: Binaries, options: Options | None = None) -> Started:
-        """Ends one program, such as Karpenter for another list of instance types, and brings everything up again."""
-        with self._locked():
-            self._processes.stop_one(name)
-        return self.up(binaries, options)
-
     def client(self, identity: Identity = ADMINISTRATOR) -> ApiClient:
         """A client as ``identity``, by default the administrator.  Raises ClusterError when there is no cluster."""
         certificate, key = self._layout.authority.paths(identity.name)
         return ApiClient(
-            Endpoint(LOOPBACK, self.port("api"), self._layout.authority.certificate_path, certificate, key)
+            Endpoint(LOOPBACK, self._ports.port("api"), self._layout.authority.certificate_path, certificate, key)
         )
 
     def write_user_kubeconfig(self, path: Path, user: str, groups: tuple[str, ...] = ()) -> None:
@@ -191,7 +178,7 @@ class ControlPlane:
                     f'user or group "{name}": 1 to 64 characters that do not begin with `system:`, which names '
                     "Kubernetes' own"
                 )
-        server = f"https://{LOOPBACK}:{self.port('api')}"
+        server = f"https://{LOOPBACK}:{self._ports.port('api')}"
         digest = hashlib.sha256(json.dumps([user, *groups]).encode()).hexdigest()[:16]
         with self._locked():
             authority = self._layout.authority
@@ -200,10 +187,25 @@ class ControlPlane:
 
     # -- start ---------------------------------------------------------------------------------------------------------
 
+    def _bring_up(self, binaries: Binaries, options: Options, started: set[str], ended: dict[str, str]) -> None:
+        """Starts what is due.  Adds to ``started`` the names, and to ``ended`` how those that had ended did."""
+        recorded = self._processes.recorded()
+        standing = {name for name, process in recorded.items() if process.alive}
+        ended |= {name: describe_end(process) for name, process in recorded.items() if name not in standing}
+        ports = self._ports.choose(options.port, standing=standing, ended=set(recorded) - standing)
+        self._write_configuration(ports, options)
+        programs = self._programs(binaries, ports, options)
+        due = {name for name, made in programs.items() if name not in standing or recorded[name].digest != made.digest}
+        if due & standing & {ETCD, API_SERVER}:
+            due |= set(programs)  # with clients still connected, the server takes its time to end
+        unwanted = standing - set(programs)
+        started |= due
+        if due or unwanted or not self._answers():
+            self._start(programs, due, unwanted, binaries)
+
     def _start(self, programs: Mapping[str, Program], due: set[str], unwanted: set[str], binaries: Binaries) -> None:
-        for name in unwanted | due:
+        for name in (name for group in _STOP_ORDER for name in group if name in unwanted | due):
             self._processes.stop_one(name)
-        self._processes.end_strays()
         for name in (ETCD, API_SERVER):
             self._start_if(name, programs, due)
         self._processes.wait_ready({API_SERVER: self._answers}, START_TIMEOUT_SECONDS)
@@ -254,7 +256,7 @@ class ControlPlane:
         trust = self._layout.authority.certificate_path
 
         def answering(port: str, path: str, *, tls: bool) -> Callable[[], bool]:
-            endpoint = Endpoint(LOOPBACK, self.port(port), trust if tls else None)
+            endpoint = Endpoint(LOOPBACK, self._ports.port(port), trust if tls else None)
             return lambda: answers(endpoint, path)
 
         probes: dict[str, Callable[[], bool]] = {
@@ -273,10 +275,6 @@ class ControlPlane:
         except ClusterError:
             return False
         return endpoint.certificate is not None and endpoint.certificate.is_file() and answers(endpoint, "/readyz")
-
-    @staticmethod
-    def _is_due(process: Process | None, program: Program) -> bool:
-        return process is None or not process.alive or process.digest != program.digest
 
     # -- what is started -----------------------------------------------------------------------------------------------
 
@@ -337,45 +335,6 @@ class ControlPlane:
             path = layout.kubeconfig if name == ADMINISTRATOR.name else layout.client_config(name)
             kubeconfig.write(path, server, authority.certificate_path, certificate, key, user=user)
 
-    # -- ports ---------------------------------------------------------------------------------------------------------
-
-    def _known_ports(self) -> dict[str, int]:
-        try:
-            known = json.loads((self.directory / "ports.json").read_text(encoding="utf-8"))
-            return {name: int(known[name]) for name in PORTS if name in known}
-        except (OSError, ValueError, TypeError):
-            return {}
-
-    def port(self, name: str) -> int:
-        """The port called ``name`` in configuration.PORTS.  Raises ClusterError when there is no cluster."""
-        try:
-            return self._known_ports()[name]
-        except KeyError as error:
-            raise ClusterError("the control plane was never started here; `falaj cluster up` starts it") from error
-
-    def _choose_ports(self, options: Options, standing: set[str]) -> dict[str, int]:
-        """The ports of last time where they are still to be had, so that kubeconfigs stay good; free ones otherwise."""
-        known = self._known_ports()
-        if API_SERVER in standing and options.port not in (None, known.get("api")):
-            raise ClusterError(
-                f"the control plane runs on port {known.get('api')} already, not on {options.port}; end it first with "
-                "`falaj cluster down` (its data stays)"
-            )
-        chosen: dict[str, int] = {}
-        for name in PORTS:
-            asked = options.port if name == "api" else None
-            port = asked or known.get(name)
-            if port is None or not (_PORT_OWNERS[name] in standing or process_table.can_bind(port)):
-                if asked is not None:
-                    raise PortInUseError(
-                        f"port {asked} on 127.0.0.1 is in use by {process_table.holder(asked)}; end that program, or "
-                        "leave --port out to have a free one chosen"
-                    )
-                port = process_table.free_port({*chosen.values(), *known.values()})
-            chosen[name] = port
-        _write_json(self.directory / "ports.json", chosen)
-        return chosen
-
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _status(self) -> Status:
@@ -392,7 +351,7 @@ class ControlPlane:
             for process in recorded.values()
         )
         ready = bool(processes) and all(process.alive for process in processes) and self._answers()
-        return Status(f"https://{LOOPBACK}:{self.port('api')}", self._layout.kubeconfig, ready, processes)
+        return Status(f"https://{LOOPBACK}:{self._ports.port('api')}", self._layout.kubeconfig, ready, processes)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

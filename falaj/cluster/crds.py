@@ -46,10 +46,7 @@ def slim(text: str, *, source: str) -> dict[str, Any]:
 
     Raises ValueError if ``text`` holds anything else.
     """
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C: half a second a megabyte instead of ten
-    documents = [document for document in yaml.load_all(text, Loader=loader) if document]
+    documents = _read_yaml(text)
     if len(documents) != 1 or documents[0].get("kind") != "CustomResourceDefinition":
         raise ValueError(f"{source}: expected one CustomResourceDefinition in a file")
     definition: dict[str, Any] = documents[0]
@@ -111,6 +108,17 @@ def definitions(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def is_permissive(definition: Mapping[str, Any]) -> bool:
     return bool((definition["metadata"].get("annotations") or {}).get(SCHEMA_ANNOTATION) == PERMISSIVE)
+
+
+def _read_yaml(text: str) -> list[dict[str, Any]]:
+    """The documents of ``text``, empty ones left out."""
+    import yaml
+
+    base: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C: half a second a megabyte instead of ten
+    loader = type("Loader", (base,), {})
+    # A bare "=" is a value of its own kind in YAML 1.1; in the operators of a matcher it is a string like the others.
+    yaml.add_constructor("tag:yaml.org,2002:value", lambda made, node: node.value, Loader=loader)
+    return [document for document in yaml.load_all(text, Loader=loader) if document]
 
 
 _ONE_SCHEMA: Final = ("items", "additionalProperties", "not")

@@ -25,12 +25,13 @@ def identity(pid: int) -> str | None:
     """Tells this process from every other that ever had ``pid``: when it began.  None when it is gone, or a zombie."""
     if _LINUX:
         try:
-            # The name in parentheses may hold anything, so count from its end: state is field 3, start time field 22.
+            # The name in parentheses may hold anything, so count from its end: state is field 3, threads field 20,
+            # start time field 22.  A killed program is a zombie while its last threads still hold its ports.
             fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
             boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         except OSError:
             return None
-        return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
+        return None if fields[0] in "ZX" and int(fields[17]) <= 1 else f"{boot}/{fields[19]}"
     listed = _ps(pid, "stat=,lstart=").split(maxsplit=1)
     return None if len(listed) < 2 or listed[0].startswith("Z") else listed[1].strip()
 

@@ -181,6 +181,7 @@ class ProcessSet:
         for group in groups:
             self._end({process.pid: process.began for process in group})
         self.end_strays()
+        _collect()
         self.record_path.unlink(missing_ok=True)
         return list(alive)
 

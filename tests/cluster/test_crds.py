@@ -83,3 +83,10 @@ def test_definition_of_a_module_takes_the_place_of_the_permissive_one(tmp_path: 
     assert [each["metadata"]["name"] for each in definitions([])] == [
         f"{kind.plural}.{kind.group}" for kind in PERMISSIVE_KINDS
     ]
+
+
+def test_bare_equals_sign_in_an_enum_is_a_string() -> None:
+    text = yaml.safe_dump(definition()).replace("maxLength: 10", "enum: [!=, =, =~]")
+    assert "[!=, =, =~]" in text
+    schema = slim(text.replace("!=", "'!='"), source="m@v1")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert schema["properties"]["description"]["enum"] == ["!=", "=", "=~"]

@@ -142,13 +142,13 @@ def test_nobody_is_let_in_without_a_certificate(plane: ControlPlane) -> None:
     endpoint = plane.client().endpoint
     nameless = Endpoint(endpoint.host, endpoint.port, endpoint.authority)
     for path in ("/api/v1/namespaces", "/readyz", "/version"):
-        with pytest.raises(ApiError) as caught:
-            ApiClient(nameless).get(path)
+        with ApiClient(nameless) as nobody, pytest.raises(ApiError) as caught:
+            nobody.get(path)
         assert caught.value.status == 401
 
 
 def test_pod_security_refuses_a_privileged_pod(admin: ApiClient) -> None:
-    home = namespace(admin, "restricted", pod_security_kubernetes_io__enforce="restricted")
+    home = namespace(admin, "restricted", {"pod-security.kubernetes.io/enforce": "restricted"})
     admin.create(f"{home}/pods", pod("good"))
     bad = pod("bad")
     bad["spec"]["containers"][0]["securityContext"] = {"privileged": True}

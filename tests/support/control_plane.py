@@ -15,6 +15,7 @@ from falaj.cluster.api import ApiClient
 from falaj.cluster.binaries import Binaries, BinaryStore
 from falaj.cluster.certificates import Identity
 from falaj.cluster.control_plane import ControlPlane, Options, Started
+from falaj.cluster.ports import PortBook
 
 
 def built() -> Binaries:
@@ -43,12 +44,9 @@ def client_of(control_plane: ControlPlane, user: str, *groups: str) -> ApiClient
     return control_plane.client(identity)
 
 
-def namespace(client: ApiClient, name: str, **labels: str) -> str:
+def namespace(client: ApiClient, name: str, labels: dict[str, str] | None = None) -> str:
     """Makes a namespace with its default service account, and returns its path."""
-    body = {
-        "metadata": {"name": name, "labels": {key.replace("__", "/").replace("_", "-"): v for key, v in labels.items()}}
-    }
-    client.create("/api/v1/namespaces", body)
+    client.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels or {}}})
     path = f"/api/v1/namespaces/{name}"
     client.wait_for(
         f"{path}/serviceaccounts/default", lambda _: True, timeout_seconds=30, what=f"{name} has no service account"
@@ -81,7 +79,7 @@ def raw_etcd_value(control_plane: ControlPlane, key: str) -> bytes:
     credentials = grpc.ssl_channel_credentials(
         authority.certificate_path.read_bytes(), private.read_bytes(), certificate.read_bytes()
     )
-    port = control_plane.port("etcd")
+    port = PortBook(control_plane.directory).port("etcd")
     encoded = key.encode()
     with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
         ask = channel.unary_unary("/etcdserverpb.KV/Range")
