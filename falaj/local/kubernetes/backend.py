@@ -29,7 +29,7 @@ class Apply:
     """An object to be made what its manifest says.
 
     ``urn`` is the resource that owns it, ``field_manager`` the name under which its fields are owned on a cluster.
-    ``force`` takes over fields that others own.
+    ``force`` takes over fields that others own; ``ignored`` are property paths whose values stay as they are.
     """
 
     urn: str
@@ -37,6 +37,7 @@ class Apply:
     manifest: Manifest
     field_manager: str
     force: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -20,6 +20,7 @@ from falaj.local.kubernetes.manifests import (
     Identity,
     Manifest,
     annotation,
+    with_values_of,
 )
 from falaj.local.kubernetes.provider_config import Configuration
 from falaj.local.kubernetes.readiness import Phase, Readiness, is_awaited, pod_reasons, pod_selector, readiness
@@ -97,9 +98,12 @@ class ClusterBackend:
 
     def _apply(self, resource: ApiResource, wanted: Apply, *, dry_run: bool) -> Manifest:
         force = wanted.force or self._configuration.force
+        manifest = wanted.manifest
+        if wanted.ignored and (live := self._server.get(resource, wanted.identity)) is not None:
+            manifest = with_values_of(live, manifest, wanted.ignored)
         try:
             return self._server.apply(
-                resource, wanted.identity, wanted.manifest, wanted.field_manager, force=force, dry_run=dry_run
+                resource, wanted.identity, manifest, wanted.field_manager, force=force, dry_run=dry_run
             )
         except ApiError as error:
             conflict = _conflict(error)
@@ -116,7 +120,7 @@ class ClusterBackend:
             key: wanted.manifest["metadata"][key] for key in ("name", "namespace") if key in wanted.manifest["metadata"]
         }
         nothing = {key: wanted.manifest[key] for key in ("apiVersion", "kind")} | {"metadata": metadata}
-        self._apply(resource, replace(wanted, manifest=nothing, field_manager=manager), dry_run=False)
+        self._apply(resource, replace(wanted, manifest=nothing, field_manager=manager, ignored=()), dry_run=False)
 
     def _refuse_foreign(self, resource: ApiResource, wanted: Apply) -> None:
         """An object that exists and is not ours is somebody else's; one of ours was left behind by a killed run."""

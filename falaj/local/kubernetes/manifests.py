@@ -8,15 +8,17 @@ take over: ``__inputs``, ``__initialApiVersion`` and ``__fieldManager``.  Source
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 
 from falaj.engine.properties import propagate_secrets, secret, unwrap_secrets
 from falaj.engine.values import UNKNOWN, Properties, Secret, Value
+from falaj.local.diffing import Path, parse_path
 from falaj.local.kubernetes.kinds import Kind
 
 Manifest = dict[str, Any]
@@ -213,6 +215,17 @@ def imported_inputs(live: Properties) -> dict[str, Value]:
     return {**inputs, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
 
 
+def with_values_of(live: Manifest, manifest: Manifest, paths: Sequence[str]) -> Manifest:
+    """The manifest with what the live object has at the given property paths (``a.b``, ``a[*].c``).
+
+    So a value that somebody else sets, such as the replicas of an autoscaler, is neither changed nor fought over.
+    """
+    made = copy.deepcopy(manifest)
+    for path in paths:
+        _take_over(made, live, parse_path(path))
+    return made
+
+
 def scrubbed(text: str, *properties: Properties) -> str:
     """The text without any value that is marked as secret, or is data of a Secret, also in base64."""
     for value in sorted({v for p in properties for v in _secret_texts(mark_secret_data(p), False)}, key=len)[::-1]:
@@ -277,6 +290,32 @@ def _observed(wanted: Value, before: Value, now: Value) -> Value:
     if before is not _ABSENT and same_value(before, now):
         return wanted
     return wanted if same_value(wanted, now) else now
+
+
+def _take_over(node: Value, live: Value, path: Path) -> None:
+    segment, *rest = path
+    if isinstance(node, dict):
+        keys: list[Any] = list(node) if segment == "*" else [segment]
+    elif isinstance(node, list):
+        keys = list(range(len(node))) if segment == "*" else [segment]
+    else:
+        return
+    for key in keys:
+        if not _holds(node, key):
+            continue
+        if not _holds(live, key):
+            if isinstance(node, dict) and not rest:
+                del node[key]
+        elif rest:
+            _take_over(node[key], live[key], tuple(rest))
+        else:
+            node[key] = live[key]
+
+
+def _holds(node: Value, key: str | int) -> bool:
+    if isinstance(node, dict):
+        return key in node
+    return isinstance(node, list) and isinstance(key, int) and key < len(node)
 
 
 def _without_nulls(value: Value) -> Value:

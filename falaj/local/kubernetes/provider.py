@@ -190,7 +190,7 @@ class KubernetesProvider:
         preview: bool,
     ) -> Properties:
         kind, given = kind_of(type), _known(new_inputs)
-        wanted = self._wanted(urn, kind, given, old_outputs)
+        wanted = replace(self._wanted(urn, kind, given, old_outputs), ignored=tuple(ignore_changes))
         version = old_outputs.get(manifests.INITIAL_API_VERSION)
         version = version if isinstance(version, str) else kind.api_version
         if preview:

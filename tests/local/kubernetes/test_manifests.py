@@ -19,6 +19,7 @@ from falaj.local.kubernetes.manifests import (
     scrubbed,
     to_manifest,
     to_properties,
+    with_values_of,
 )
 
 values = st.recursive(
@@ -137,6 +138,25 @@ def test_the_field_manager_is_kept_for_life() -> None:
     assert field_manager("urn:renamed", {"__fieldManager": made}, {}) == made
     own = {"metadata": {"annotations": {"pulumi.com/patchFieldManager": "gitops"}}}
     assert field_manager("urn:a", {"__fieldManager": made}, own) == "gitops"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("spec.replicas", {"spec": {"replicas": 5, "ports": [{"port": 80}, {"port": 81}], "gone": 1}}),
+        ("spec.ports[0].port", {"spec": {"replicas": 2, "ports": [{"port": 8080}, {"port": 81}], "gone": 1}}),
+        ("spec.ports[*].port", {"spec": {"replicas": 2, "ports": [{"port": 8080}, {"port": 8081}], "gone": 1}}),
+        ("spec.gone", {"spec": {"replicas": 2, "ports": [{"port": 80}, {"port": 81}]}}),
+        ("spec.added", {"spec": {"replicas": 2, "ports": [{"port": 80}, {"port": 81}], "gone": 1}}),
+        ("spec.replicas.deeper", {"spec": {"replicas": 2, "ports": [{"port": 80}, {"port": 81}], "gone": 1}}),
+        ("spec.ports[7].port", {"spec": {"replicas": 2, "ports": [{"port": 80}, {"port": 81}], "gone": 1}}),
+    ],
+)
+def test_ignored_values_are_those_of_the_live_object(path: str, expected: dict[str, Any]) -> None:
+    manifest = {"spec": {"replicas": 2, "ports": [{"port": 80}, {"port": 81}], "gone": 1}}
+    live = {"spec": {"replicas": 5, "ports": [{"port": 8080}, {"port": 8081}], "added": True}}
+    assert with_values_of(live, manifest, [path]) == expected
+    assert manifest["spec"]["replicas"] == 2, "the manifest itself is left alone"
 
 
 def test_secrets_are_taken_out_of_messages_also_in_base64() -> None:

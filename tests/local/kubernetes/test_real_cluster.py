@@ -125,6 +125,22 @@ def test_a_conflict_names_the_other_manager_until_it_is_forced(applying: Kuberne
     settings.delete()
 
 
+def test_replicas_that_an_autoscaler_sets_are_left_to_it_where_changes_are_ignored(
+    applying: KubernetesProvider, admin: ApiClient
+) -> None:
+    api = Resource(applying, DEPLOYMENT, "scaled").create(deployment(1, name="scaled"))
+    scale = path("deployments", "scaled", APPS) + "/scale"
+    admin.request("PATCH", scale, {"spec": {"replicas": 3}}, content_type="application/merge-patch+json")
+    newer = api.check(deployment(1, name="scaled", image="registry.local/api@sha256:1"))
+    with pytest.raises(ProviderError, match=r"spec\.replicas is owned by"):
+        applying.update(api.urn, api.type, api.id, api.inputs, api.outputs, newer, 60, (), False)
+    outputs = applying.update(api.urn, api.type, api.id, api.inputs, api.outputs, newer, 60, ("spec.replicas",), False)
+    assert outputs["spec"]["replicas"] == 3
+    live = admin.get(path("deployments", "scaled", APPS))["spec"]
+    assert (live["replicas"], live["template"]["spec"]["containers"][0]["image"]) == (3, "registry.local/api@sha256:1")
+    api.delete()
+
+
 def test_a_field_that_is_no_longer_declared_goes(applying: KubernetesProvider, admin: ApiClient) -> None:
     settings = Resource(applying, CONFIG_MAP, "shrinking").create(config_map({"a": "1", "b": "2"}, "shrinking"))
     settings.update(config_map({"a": "1"}, "shrinking"))
