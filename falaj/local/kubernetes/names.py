@@ -33,6 +33,10 @@ def name_problem(kind: Kind, name: str) -> str | None:
     return _problem(name, _SUBDOMAIN, SUBDOMAIN_CHARACTERS, "small letters, digits, - and .")
 
 
+def is_subdomain(text: str) -> bool:
+    return len(text) <= SUBDOMAIN_CHARACTERS and bool(_SUBDOMAIN.match(text))
+
+
 def namespace_problem(name: str) -> str | None:
     """What is wrong with the name of a namespace."""
     return _problem(name, _LABEL, LABEL_CHARACTERS, "small letters, digits and -")

@@ -1,4 +1,4 @@
-"""The ``render`` back end: one YAML file per object, checked against the official schemas.
+"""The ``render`` back end: one YAML file per object, checked against the official schemas and what they leave out.
 
 The files lie in one folder, and their names sort in the order in which they can be applied.  Each begins with a comment
 that names its resource, so that two resources never write one file.
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from falaj.engine.provider import ProviderError
 from falaj.engine.values import Value
-from falaj.local.kubernetes import schemas
+from falaj.local.kubernetes import schemas, semantics
 from falaj.local.kubernetes.backend import Apply
 from falaj.local.kubernetes.kinds import Kind
 from falaj.local.kubernetes.manifests import MARK, Identity, Manifest
@@ -62,6 +62,8 @@ class RenderBackend:
                 found += [*_structure_problems(identity.kind, manifest), *schemas.metadata_problems(manifest)]
         except schemas.UnknownKindError as error:
             return [("", str(error))]
+        if not found:
+            found += semantics.problems(identity.kind, manifest)
         for path, reason in (
             ("metadata.name", name_problem(identity.kind, identity.name)),
             ("metadata.namespace", namespace_problem(identity.namespace) if identity.namespace else None),

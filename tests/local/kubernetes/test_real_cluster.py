@@ -27,9 +27,12 @@ from falaj.cluster.errors import ApiError
 from falaj.cluster.kwok import fake_node
 from falaj.engine.errors import DeploymentError
 from falaj.engine.provider import Changes, InitializationError, ProviderError
+from falaj.engine.values import UNKNOWN
+from falaj.local.kubernetes.kinds import kind_of
 from falaj.local.kubernetes.provider import KubernetesProvider
 from tests.support.control_plane import built, running
 from tests.support.kubernetes_lifecycle import Resource, config_map, crd, deployment, pod_template, provider
+from tests.support.kubernetes_manifests import INVALID, VALID, broken, named
 from tests.support.kubernetes_program import KubernetesProgram
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(240)]
@@ -305,6 +308,29 @@ def test_data_that_the_server_makes_of_a_secret_is_secret(applying: KubernetesPr
     assert secret.refresh()
     assert "Y29ycmVjdC1ob3JzZQ" not in repr(secret.outputs) + repr(secret.inputs)
     secret.delete()
+
+
+BUILT_IN = [type for type in VALID if kind_of(type).is_builtin]
+
+
+@pytest.mark.parametrize("type", BUILT_IN)
+def test_what_render_accepts_a_real_server_accepts(applying: KubernetesProvider, type: str) -> None:
+    seen = Resource(applying, type, "accepted").preview(named(VALID[type], "accepted"))
+    assert seen["metadata"]["uid"] is UNKNOWN, "the server was asked"
+
+
+# The server takes a LimitRange without limits, though its own schema asks for them; it is not asked about another
+# version; and a namespace that cannot be is one that is not there.
+NOT_REFUSED = ("spec/limits", "apiVersion", "metadata/namespace")
+REFUSED = [case[:3] for case in INVALID if kind_of(case[0]).is_builtin and case[1] not in NOT_REFUSED]
+
+
+@pytest.mark.parametrize(("type", "path", "value"), REFUSED)
+def test_what_render_refuses_a_real_server_refuses(
+    applying: KubernetesProvider, type: str, path: str, value: Any
+) -> None:
+    with pytest.raises(ProviderError, match="preview"):
+        Resource(applying, type, "refused").preview(broken(type, path, value))
 
 
 PROGRAM = """
