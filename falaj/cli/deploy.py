@@ -32,6 +32,9 @@ def _options(*, targets: bool = True, policies: bool = True, confirm: bool = Tru
         click.option("-p", "--parallel", type=click.IntRange(1, 256), default=16, show_default=True, metavar="N"),
         click.option("--continue-on-error", is_flag=True, help="Go on with what does not depend on a failure."),
         click.option("--message", default="", help="Note for the stack's history."),
+        click.option(
+            "--allow-remote", is_flag=True, help="Local stack: let a kubeconfig point at a cluster on another machine."
+        ),
     ]
     if confirm:
         options.append(click.option("-y", "--yes", is_flag=True, help="Do not ask before changing anything."))
@@ -118,6 +121,7 @@ def _display(arguments: dict[str, Any]) -> dict[str, bool]:
         "show_diff": arguments["show_diff"],
         "yes": arguments.get("yes", True),
         "expect_no_changes": arguments.get("expect_no_changes", False),
+        "allow_remote": arguments["allow_remote"],
     }
 
 

@@ -31,8 +31,12 @@ EXIT_UNEXPECTED_CHANGES = 7
 """As the official CLI answers --expect-no-changes."""
 
 
-def open_stack(paths: ProjectPaths, stack_name: str) -> Stack:
-    """Opens the stack with the local providers.  Raises the engine's errors for unusable settings or state."""
+def open_stack(paths: ProjectPaths, stack_name: str, *, allow_remote: bool = False) -> Stack:
+    """Opens the stack with the local providers.
+
+    With ``allow_remote`` they may change a cluster on another machine.  Raises the engine's errors for unusable
+    settings or state.
+    """
     from falaj.engine.stack import Stack
     from falaj.local.host import LocalProviderHost
 
@@ -40,7 +44,7 @@ def open_stack(paths: ProjectPaths, stack_name: str) -> Stack:
         paths.root,
         stack_name,
         state_dir=paths.state_dir,
-        host=LocalProviderHost(),
+        host=LocalProviderHost(paths.falaj_dir, allow_remote=allow_remote),
         passphrase=passphrase_for(stack_name),
     )
 
@@ -55,12 +59,14 @@ def deploy(
     show_diff: bool,
     yes: bool,
     expect_no_changes: bool,
+    allow_remote: bool = False,
 ) -> int:
     """Runs ``up | preview | refresh | destroy`` and returns the exit code."""
     from falaj.cli.recovery import recover
     from falaj.local.account import EmulatedAccount
+    from falaj.local.host import LocalProviderHost
 
-    stack = open_stack(paths, stack_name)
+    stack = open_stack(paths, stack_name, allow_remote=allow_remote)
     account = EmulatedAccount(paths.falaj_dir, stack.config_value("falaj:awsEndpointUrl"))
     account.start()
     if stack.has_resources() and account.forgot(stack_name) and command != "refresh":
@@ -68,7 +74,7 @@ def deploy(
         options = replace(options, refresh=True)
     account.wait_ready()
     if command != "preview" and not options.preview_only:
-        recover(stack)
+        recover(stack, LocalProviderHost(paths.falaj_dir, allow_remote=allow_remote))
     if not yes and command != "preview" and not options.preview_only:
         code = _ask(command, stack, options, as_json=as_json, show_diff=show_diff)
         if code is not None:

@@ -22,6 +22,10 @@ _port_option = click.option(
     "--port", type=click.IntRange(1024, 65535), help="Port on 127.0.0.1; by default that of `falaj:awsEndpointUrl`."
 )
 
+_allow_remote_option = click.option(
+    "--allow-remote", is_flag=True, help="Let a kubeconfig point at a cluster on another machine."
+)
+
 
 @click.group(
     epilog='Examples:\n\n  eval "$(falaj local env)"\n\n  falaj local status\n\n  falaj local stop',
@@ -114,21 +118,22 @@ def reset(yes: bool) -> None:
     "serve-providers",
     epilog="Example:\n\n  falaj local serve-providers    (in one terminal; use the line it prints in another)",
 )
-def serve_providers() -> None:
-    """Serve the local provider to the official Pulumi CLI until Ctrl-C.
+@_allow_remote_option
+def serve_providers(allow_remote: bool) -> None:
+    """Serve the local providers to the official Pulumi CLI until Ctrl-C.
 
-    Prints the line that makes `pulumi up -s local` use it instead of the AWS plugin.
+    Prints the line that makes `pulumi up -s local` use them instead of the official plugins.
     """
     import threading
 
-    from falaj.local.aws.serve import serving
+    from falaj.local.serve import serving
 
     paths = find_project()
     with _reported():
         _server(paths, None).start()
     try:
-        with serving() as port:
-            click.echo(f"export PULUMI_DEBUG_PROVIDERS=aws:{port}")
+        with serving(paths.falaj_dir, allow_remote=allow_remote) as providers:
+            click.echo(f"export PULUMI_DEBUG_PROVIDERS={providers}")
             click.echo(f"# state of the embedded engine: export PULUMI_BACKEND_URL=file://{paths.state_dir}")
             sys.stdout.flush()
             threading.Event().wait()

@@ -24,6 +24,7 @@ _COMMANDS = {
     "policy": ("falaj.cli.policy:group", "Run and explain the policy packs."),
     "blueprint": ("falaj.cli.blueprint:group", "Compare, cost and choose blueprints."),
     "local": ("falaj.cli.local:group", "The emulated AWS account on this machine."),
+    "cluster": ("falaj.cli.cluster:group", "A real Kubernetes control plane on this machine."),
     "doctor": ("falaj.cli.doctor:doctor", "What this machine has, and what is missing."),
 }
 

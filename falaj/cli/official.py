@@ -1,7 +1,7 @@
 """Runs the official Pulumi CLI with the project's settings: same stacks, same state, same policy packs.
 
-For the stack ``local`` it also starts the emulated account and serves the local provider over gRPC, because the CLI's
-own aws plugin would be a download and knows nothing of state-only resources.
+For the stack ``local`` it also starts the emulated account and serves the local providers over gRPC, because the CLI's
+own plugins would be downloads and know nothing of what stands in for the cloud here.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def run_pulumi(paths: ProjectPaths, command: str, stack_name: str, arguments: di
         if stack_name == LOCAL_STACK:
             from falaj.cli.embedded import open_stack
             from falaj.local.account import EmulatedAccount
-            from falaj.local.aws.serve import serving
+            from falaj.local.serve import serving
 
             account = EmulatedAccount(
                 paths.falaj_dir, open_stack(paths, stack_name).config_value("falaj:awsEndpointUrl")
             )
             account.start()
             account.wait_ready()
-            port = running.enter_context(serving())
-            environment["PULUMI_DEBUG_PROVIDERS"] = f"aws:{port}"
+            providers = serving(paths.falaj_dir, allow_remote=arguments.get("allow_remote", False))
+            environment["PULUMI_DEBUG_PROVIDERS"] = running.enter_context(providers)
             paths.state_dir.mkdir(parents=True, exist_ok=True)
             environment.setdefault("PULUMI_BACKEND_URL", f"file://{paths.state_dir}")
             passphrase = passphrase_for(stack_name)

@@ -128,7 +128,7 @@ def test_providers_are_served_until_interrupted(project: Project) -> None:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        match = re.fullmatch(r"export PULUMI_DEBUG_PROVIDERS=aws:(\d+)\n", line)
+        match = re.fullmatch(r"export PULUMI_DEBUG_PROVIDERS=aws:(\d+),kubernetes:(\d+)\n", line)
         assert match, line
         with socket.create_connection(("127.0.0.1", int(match[1])), timeout=10):
             pass

@@ -10,7 +10,8 @@ import pytest
 from falaj.engine.provider import Changes, ProviderError
 from falaj.engine.values import UNKNOWN
 from falaj.local.aws.provider import AwsProvider
-from falaj.local.aws.provider_config import is_loopback, parse
+from falaj.local.aws.provider_config import parse
+from falaj.local.loopback import is_loopback
 
 GOOD: dict[str, Any] = {"region": "me-central-1", "endpoints": '[{"s3": "http://127.0.0.1:4599"}]'}
 

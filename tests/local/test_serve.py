@@ -1,9 +1,13 @@
-"""The provider behind gRPC, as the official CLI reaches it.  Guards: a call that means another thing over the wire."""
+"""The aws provider behind gRPC, as the official CLI reaches it.
+
+Guards: a call that means another thing over the wire.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,7 +16,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from falaj.local.aws.schema import package_version
-from falaj.local.aws.serve import serving
+from falaj.local.serve import serving
 from tests.support.moto_server import client
 
 URN = "urn:pulumi:local::falaj::aws:kms/key:Key::served"
@@ -25,9 +29,11 @@ def struct(values: dict[str, Any]) -> struct_pb2.Struct:
 
 
 @pytest.fixture
-def stub() -> Iterator[Any]:
-    with serving() as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield provider_pb2_grpc.ResourceProviderStub(channel)
+def stub(tmp_path: Path) -> Iterator[Any]:
+    with serving(tmp_path) as providers:
+        port = dict(entry.split(":") for entry in providers.split(","))["aws"]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield provider_pb2_grpc.ResourceProviderStub(channel)
 
 
 @pytest.fixture

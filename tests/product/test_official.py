@@ -26,7 +26,7 @@ if attach:
     import grpc
     from google.protobuf import empty_pb2
     from pulumi.runtime.proto import provider_pb2_grpc
-    with grpc.insecure_channel("127.0.0.1:" + attach.split(":")[1]) as channel:
+    with grpc.insecure_channel("127.0.0.1:" + attach.split(",")[0].split(":")[1]) as channel:
         answer = provider_pb2_grpc.ResourceProviderStub(channel).GetPluginInfo(empty_pb2.Empty(), timeout=20).version
 kept = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_DEBUG_PROVIDERS")
 environment = {{k: os.environ.get(k) for k in kept}}

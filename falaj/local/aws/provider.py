@@ -24,7 +24,8 @@ from falaj.engine.provider import (
     ReadResult,
 )
 from falaj.engine.values import UNKNOWN, Properties, Value
-from falaj.local.aws import diffing, functions, provider_config, schema
+from falaj.local import diffing
+from falaj.local.aws import functions, provider_config, schema
 from falaj.local.aws.clients import Aws
 from falaj.local.aws.creation_journal import calls_of_last_create, recording, replaying
 from falaj.local.aws.handler import Handler, Outputs, StateOnly, Update, error_text, handler_for, is_gone

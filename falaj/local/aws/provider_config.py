@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from falaj.engine.provider import CheckFailure
 from falaj.engine.values import UNKNOWN, UNKNOWN_SENTINEL, Properties, Value
 from falaj.local.aws import schema
+from falaj.local.loopback import is_loopback
 
 _BOTO3_SERVICES: Mapping[str, str] = {
     "cloudwatchlogs": "logs",
@@ -84,24 +83,6 @@ def parse(inputs: Properties) -> Configuration | None:
         return None
     by_service = {_BOTO3_SERVICES.get(name, name): url for name, url in endpoints.items()}
     return Configuration(inputs["region"], next(iter(endpoints.values())), by_service, default_tags)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an http(s) URL names this machine's loopback interface."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError:
-        return False
-    if parts.scheme not in ("http", "https"):
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _decoded(value: Value, name: str) -> Any:

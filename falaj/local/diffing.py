@@ -37,7 +37,7 @@ def compare(old: Properties, new: Properties, rules: Rules, ignore_changes: Sequ
     Absent and None are equal.  An unknown new value counts as changed, and as a replacement where its path forces one.
     ``ignore_changes`` are property paths (``a.b``, ``a[*].c``) whose differences are left out.
     """
-    ignored = [_segments(pattern) for pattern in ignore_changes]
+    ignored = [parse_path(pattern) for pattern in ignore_changes]
     detailed: dict[str, PropertyDiff] = {}
     replaces: dict[str, None] = {}
     diffs: dict[str, None] = {}
@@ -193,7 +193,7 @@ def _holds(value: Value, keys: Sequence[str]) -> bool:
     return isinstance(value, Mapping) and _holds(value.get(keys[0]), keys[1:])
 
 
-def _segments(pattern: str) -> Path:
+def parse_path(pattern: str) -> Path:
     """The segments of a property path; ``*`` stands for any."""
     found: list[str | int] = []
     for name, quoted, index in re.findall(r'([^.\[\]]+)|\["((?:[^"\\]|\\.)*)"\]|\[(\d+|\*)\]', pattern):

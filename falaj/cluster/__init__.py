@@ -1,0 +1,4 @@
+"""A real Kubernetes control plane as local processes on loopback.
+
+``ControlPlane`` (control_plane.py) is the way in: ``up``, ``down``, ``status``, ``client``.
+"""
