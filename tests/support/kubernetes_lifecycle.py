@@ -83,6 +83,14 @@ class Resource:
         self.provider.delete(self.urn, self.type, self.id, self.inputs, self.outputs, timeout_seconds)
 
 
+def path(plural: str, name: str = "", group: str = "api/v1", namespace: str = "ml") -> str:
+    """Where an object lies on the server; without a name, where all of a kind do."""
+    return f"/{group}/namespaces/{namespace}/{plural}/{name}".rstrip("/")
+
+
+APPS = "apis/apps/v1"
+
+
 def pod_template(image: str = "registry.local/api@sha256:0", **container: Any) -> dict[str, Any]:
     return {
         "metadata": {"labels": {"app": "api"}},
