@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from falaj.engine.errors import ConfigError, UnsupportedError
+from falaj.engine.errors import ConfigError, PassphraseError, UnsupportedError
 
 LOCAL_STACK = "local"
 LOCAL_PASSPHRASE = "falaj-local"  # noqa: S105
@@ -55,15 +55,14 @@ def passphrase_for(stack_name: str) -> str | None:
 
     An empty PULUMI_CONFIG_PASSPHRASE counts: the empty passphrase is a valid one.
     """
-    if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
-        return os.environ["PULUMI_CONFIG_PASSPHRASE"]
-    if file := os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
-        try:
-            return Path(file).expanduser().read_text().strip()
-        except OSError as error:
-            raise ConfigError(
-                f"PULUMI_CONFIG_PASSPHRASE_FILE={file}: {error.strerror}; name a readable file"
-            ) from error
+    from falaj.engine.secrets import passphrase_from
+
+    try:
+        given = passphrase_from(os.environ)
+    except PassphraseError as error:
+        raise ConfigError(str(error)) from error
+    if given is not None:
+        return given
     return LOCAL_PASSPHRASE if stack_name == LOCAL_STACK else None
 
 

@@ -6,8 +6,6 @@ know.  Here both can be known: the lock's process ran on this machine, and what 
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +29,7 @@ def recover(stack: Stack, host: LocalProviderHost) -> None:
 
 def _release_dead_locks(stack: Stack) -> None:
     holders = stack.lock_holders()
-    if holders and all(h.pid and h.host == socket.gethostname() and not _is_alive(h.pid) for h in holders):
+    if holders and all(holder.is_gone for holder in holders):
         stack.cancel()
         pids = ", ".join(str(h.pid) for h in holders)
         click.echo(f"the last run (pid {pids}) was killed: its lock is removed", err=True)
@@ -71,13 +69,3 @@ def _provider_of(stack: Stack, reference: str, host: LocalProviderHost) -> Local
     provider = host.load(provider_package(state.type), "")
     provider.configure(state.urn, state.id, state.inputs)
     return provider
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from falaj.cli.diff_view import SIGNS, changed_lines, shown
+from falaj.cli.diff_view import SIGNS, changed_lines
 from falaj.cli.progress import UNCHANGING, Progress, lacks_handler, resource_name
 from falaj.engine.events import (
     Diagnostic,
@@ -240,4 +240,4 @@ def _step_lines(step: StepInfo, show_diff: bool) -> list[str]:
     return [head, *(f"     {line}" for line in changed_lines(step))] if show_diff else [head]
 
 
-__all__ = ["Renderer", "event_lines", "event_object", "renderer_for", "shown"]
+__all__ = ["Renderer", "event_lines", "event_object", "renderer_for"]

@@ -8,7 +8,6 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Final
 
-from falaj.cluster import process_table
 from falaj.cluster.certificates import write_private
 from falaj.cluster.configuration import (
     API_SERVER,
@@ -20,6 +19,7 @@ from falaj.cluster.configuration import (
     SCHEDULER,
 )
 from falaj.cluster.errors import ClusterError, PortInUseError
+from falaj.local import process_table
 
 OWNERS: Final = {
     "api": API_SERVER,

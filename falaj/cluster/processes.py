@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from falaj.cluster import process_table
 from falaj.cluster.certificates import write_private
 from falaj.cluster.errors import ProcessError
+from falaj.local import process_table
 
 MARK: Final = "FALAJ_CLUSTER"
 STOP_TIMEOUT_SECONDS: Final = 15.0

@@ -31,10 +31,15 @@ class LockHolder:
     host: str = ""
     since: str = ""
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the holder certainly lives no more; of other machines, and of unreadable locks, nobody can tell."""
+        return bool(self.pid) and self.host == socket.gethostname() and not _is_running(self.pid)
+
     def __str__(self) -> str:
         if not self.pid:
             return f"an unreadable lock ({self.file})"
-        gone = "; that process is gone" if self.host == socket.gethostname() and not _is_running(self.pid) else ""
+        gone = "; that process is gone" if self.is_gone else ""
         return f"{self.user}@{self.host} (pid {self.pid}) since {self.since} ({self.file}{gone})"
 
 

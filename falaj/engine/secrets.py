@@ -97,7 +97,7 @@ def passphrase_from(environment: Mapping[str, str]) -> str | None:
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise PassphraseError(f"{PASSPHRASE_FILE_VARIABLE}={path} cannot be read: {error}") from error
 

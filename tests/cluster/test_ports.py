@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from falaj.cluster import process_table
 from falaj.cluster.configuration import PORTS
 from falaj.cluster.errors import ClusterError, PortInUseError
 from falaj.cluster.ports import OWNERS, PortBook
+from falaj.local import process_table
 
 NONE: frozenset[str] = frozenset()
 

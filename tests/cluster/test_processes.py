@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from falaj.cluster import process_table, processes
+from falaj.cluster import processes
 from falaj.cluster.errors import ProcessError
 from falaj.cluster.processes import ProcessSet, Program
+from falaj.local import process_table
 
 SLEEP = "import time; time.sleep(120)"
 DEAF = (

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from falaj.cluster import process_table
 from falaj.cluster.api import ApiClient, Endpoint, has_condition
 from falaj.cluster.control_plane import ControlPlane, Options, Started
 from falaj.cluster.errors import ApiError, ClusterError, PortInUseError
 from falaj.cluster.kwok import fake_node
+from falaj.local import process_table
 from tests.support.control_plane import built, client_of, kubectl, namespace, pod, raw_etcd_value, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(240)]

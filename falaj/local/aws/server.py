@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from falaj.local import process_table
 from falaj.local.aws.moto_process import IDENTITY_PATH
 
 DEFAULT_PORT: Final = 4599
@@ -143,7 +143,7 @@ class AwsServer:
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _spawn(self) -> Instance:
-        if not _can_bind(self._port):
+        if not process_table.can_bind(self._port):
             raise PortInUseError(
                 f"port {self._port} on 127.0.0.1 is in use by {_holder(self._port)}; stop it, or choose another port "
                 "with `falaj local start --port N` (and the same port in `falaj:awsEndpointUrl`)"
@@ -254,41 +254,9 @@ def _identity(port: int) -> str | None:
     return identity if isinstance(identity, str) else None
 
 
-def _can_bind(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def _holder(port: int) -> str:
     """Who listens on ``port``, as far as this user may see it."""
-    pid = _listening_pid(port)
-    if pid is None:
-        return "another program"
-    command = _command_line(pid).strip()[:120]
-    if "falaj.local.aws.moto_process" in command:
-        return f"the emulated AWS account of another directory (pid {pid})"
-    return f"pid {pid} ({command})"
-
-
-def _listening_pid(port: int) -> int | None:
-    """The process that listens on a TCP port (Linux only)."""
-    sockets = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                columns = line.split()
-                if columns[3] == "0A" and int(columns[1].rsplit(":", 1)[1], 16) == port:
-                    sockets.add(f"socket:[{columns[9]}]")
-    if not sockets:
-        return None
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            for descriptor in (process / "fd").iterdir():
-                if str(descriptor.readlink()) in sockets:
-                    return int(process.name)
-    return None
+    found = process_table.listener(port)
+    if found and "falaj.local.aws.moto_process" in found[1]:
+        return f"the emulated AWS account of another directory (pid {found[0]})"
+    return process_table.holder(port)

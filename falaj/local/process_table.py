@@ -78,8 +78,8 @@ def free_port(avoid: set[int] | frozenset[int] = frozenset()) -> int:
     raise OSError(f"no free port between {_PORTS.start} and {_PORTS.stop - 1} on 127.0.0.1")
 
 
-def holder(port: int) -> str:
-    """Who listens on ``port``, as far as this user may see it."""
+def listener(port: int) -> tuple[int, str] | None:
+    """The process that listens on ``port`` and its command line, as far as this user may see it (Linux only)."""
     sockets = set()
     for table in ("net/tcp", "net/tcp6"):
         with contextlib.suppress(OSError):
@@ -92,8 +92,14 @@ def holder(port: int) -> str:
             for descriptor in (folder / "fd").iterdir():
                 if str(descriptor.readlink()) in sockets:
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                    return f"pid {folder.name} ({command[:_COMMAND_CHARACTERS]})"
-    return "another program"
+                    return int(folder.name), command
+    return None
+
+
+def holder(port: int) -> str:
+    """Who listens on ``port``, in words for a message."""
+    found = listener(port)
+    return f"pid {found[0]} ({found[1][:_COMMAND_CHARACTERS]})" if found else "another program"
 
 
 def _ps(pid: int, columns: str) -> str:
