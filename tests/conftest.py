@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
@@ -17,6 +18,11 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile("falaj")
+
+
+# The runtime and its example are tested in the runtime's environment, and only they: `make test-runtime`.
+IN_RUNTIME_ENVIRONMENT = importlib.util.find_spec("pyiceberg") is not None
+collect_ignore = [] if IN_RUNTIME_ENVIRONMENT else ["runtime", "examples"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
