@@ -15,14 +15,17 @@ Keys of ``Pulumi.<stack>.yaml`` (all but ``blueprint`` may be left out):
 ``falaj:configServiceRoleExists``   true in an account where AWS Config has been used before
 ``falaj:complianceLock``            whether backups are locked for good after three days; false if left out
 ``falaj:continuousIntegration``     ``{issuerUrl, subjects, audience}`` of the CI system that publishes images
+``falaj:imageDigests``              ``{release: sha256:...}``: which image of each release runs; CI sets it after a push
 ``falaj:awsEndpointUrl``            loopback URL of the emulated AWS account; only in the ``local`` stack
+``falaj:kubeconfig``                cluster on this machine that Kubernetes objects go to; `falaj up` sets it
+                                    while `falaj cluster` runs, and without it they are rendered to files
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,6 +46,8 @@ KEYS = (
     "configServiceRoleExists",
     "continuousIntegration",
     "environment",
+    "imageDigests",
+    "kubeconfig",
     "organizationId",
     "overrides",
     "protectDataStores",
@@ -51,6 +56,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _ENVIRONMENT = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _ACCOUNT_ID = re.compile(r"^\d{12}$")
+_IMAGE_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 _ORGANIZATION_ID = re.compile(r"^o-[a-z0-9]{10,32}$")
 
 
@@ -72,8 +78,12 @@ class StackSettings:
     config_service_role_exists: bool = False
     compliance_lock: bool = False
     continuous_integration: ContinuousIntegration | None = None
+    image_digests: Mapping[str, str] = field(default_factory=dict)
+    """Release -> ``sha256:...``; what is not in it has no image yet."""
     aws_endpoint_url: str = ""
     """Empty for a real account."""
+    kubeconfig: str = ""
+    """Path of the kubeconfig of a cluster on this machine; empty unless the account is emulated."""
 
 
 def read_settings() -> StackSettings:
@@ -91,6 +101,7 @@ def read_settings() -> StackSettings:
     except BlueprintError as error:
         raise SettingsError(one_line(error)) from error
     stack = pulumi.get_stack()
+    aws_endpoint_url = _loopback_url(config.get("awsEndpointUrl") or "")
     return StackSettings(
         stack=stack,
         blueprint=blueprint,
@@ -102,7 +113,9 @@ def read_settings() -> StackSettings:
         config_service_role_exists=_boolean(config, "configServiceRoleExists", default=False),
         compliance_lock=_boolean(config, "complianceLock", default=False),
         continuous_integration=_continuous_integration(_mapping(config, "continuousIntegration")),
-        aws_endpoint_url=_loopback_url(config.get("awsEndpointUrl") or ""),
+        image_digests=_image_digests(_mapping(config, "imageDigests")),
+        aws_endpoint_url=aws_endpoint_url,
+        kubeconfig=_kubeconfig(config.get("kubeconfig") or "", aws_endpoint_url),
     )
 
 
@@ -191,6 +204,25 @@ def _continuous_integration(value: Mapping[str, Any]) -> ContinuousIntegration |
     if not isinstance(audience, str) or not audience:
         raise SettingsError(f"{where}.audience: given {audience!r}; allowed: the audience that CI asks tokens for")
     return ContinuousIntegration(issuer_url=issuer_url, subjects=tuple(subjects), audience=audience)
+
+
+def _image_digests(value: Mapping[str, Any]) -> dict[str, str]:
+    for release, digest in value.items():
+        if not isinstance(digest, str) or not _IMAGE_DIGEST.match(digest):
+            raise SettingsError(
+                f"{NAMESPACE}:imageDigests.{release}: given {digest!r}; allowed: sha256: and 64 hexadecimal digits, "
+                "as the registry answered the push (a tag can be moved, a digest cannot)"
+            )
+    return dict(value)
+
+
+def _kubeconfig(path: str, aws_endpoint_url: str) -> str:
+    if path and not aws_endpoint_url:
+        raise SettingsError(
+            f"{NAMESPACE}:kubeconfig: given {path!r}; allowed: only beside {NAMESPACE}:awsEndpointUrl; with a real "
+            "account the cluster is the one that the stack makes: remove the key"
+        )
+    return path
 
 
 def _loopback_url(url: str) -> str:

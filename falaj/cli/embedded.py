@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from falaj.cli.summary_view import MonthlyCost
     from falaj.engine.options import Interrupt, Options
     from falaj.engine.stack import Stack
+    from falaj.local.attached_cluster import AttachedCluster
 
 EXIT_FAILED = 1
 EXIT_UNEXPECTED_CHANGES = 7
 """As the official CLI answers --expect-no-changes."""
 
 
-def open_stack(paths: ProjectPaths, stack_name: str, *, allow_remote: bool = False) -> Stack:
-    """Opens the stack with the local providers.
+def open_stack(
+    paths: ProjectPaths, stack_name: str, *, allow_remote: bool = False, cluster: AttachedCluster | None = None
+) -> Stack:
+    """Opens the stack with the local providers; Kubernetes objects go to ``cluster``, or to files without one.
 
     With ``allow_remote`` they may change a cluster on another machine.  Raises the engine's errors for unusable
     settings or state.
@@ -46,6 +49,7 @@ def open_stack(paths: ProjectPaths, stack_name: str, *, allow_remote: bool = Fal
         state_dir=paths.state_dir,
         host=LocalProviderHost(paths.falaj_dir, allow_remote=allow_remote),
         passphrase=passphrase_for(stack_name),
+        overrides=cluster.configuration(paths.root) if cluster else None,
     )
 
 
@@ -64,9 +68,11 @@ def deploy(
     """Runs ``up | preview | refresh | destroy`` and returns the exit code."""
     from falaj.cli.recovery import recover
     from falaj.local.account import EmulatedAccount
+    from falaj.local.attached_cluster import attached_cluster
     from falaj.local.host import LocalProviderHost
 
-    stack = open_stack(paths, stack_name, allow_remote=allow_remote)
+    cluster = attached_cluster(paths.falaj_dir)
+    stack = open_stack(paths, stack_name, allow_remote=allow_remote, cluster=cluster)
     account = EmulatedAccount(paths.falaj_dir, stack.config_value("falaj:awsEndpointUrl"))
     account.start()
     if stack.has_resources() and account.forgot(stack_name) and command != "refresh":
@@ -79,10 +85,21 @@ def deploy(
         code = _ask(command, stack, options, as_json=as_json, show_diff=show_diff)
         if code is not None:
             return code
+    if cluster is not None and command == "up":
+        _ensure_system_nodes(cluster, stack)
     code = _run(command, stack, options, as_json, show_diff, expect_no_changes)
     if command in ("up", "destroy", "refresh") and not options.preview_only and code == 0:
         account.remember(stack_name)
     return code
+
+
+def _ensure_system_nodes(cluster: AttachedCluster, stack: Stack) -> None:
+    from falaj.local.attached_cluster import blueprint_of
+
+    overrides = json.loads(stack.config_value("falaj:overrides") or "{}")
+    blueprint = blueprint_of(stack.config_value("falaj:blueprint"), overrides)
+    if blueprint is not None and (made := cluster.ensure_system_nodes(blueprint)):
+        click.echo(f"{made} simulated nodes stand in for the managed node groups", err=True)
 
 
 def check_policies(paths: ProjectPaths, stack_name: str, packs: tuple[str, ...]) -> Progress:
@@ -91,8 +108,9 @@ def check_policies(paths: ProjectPaths, stack_name: str, packs: tuple[str, ...])
 
     from falaj.cli.progress import Progress
     from falaj.engine.options import Interrupt, Options, PolicyPack
+    from falaj.local.attached_cluster import attached_cluster
 
-    stack = open_stack(paths, stack_name)
+    stack = open_stack(paths, stack_name, cluster=attached_cluster(paths.falaj_dir))
     progress = Progress()
     every = (PolicyPack(paths.baseline_pack), *(PolicyPack(Path(pack)) for pack in packs))
     interrupt = Interrupt()

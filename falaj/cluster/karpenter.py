@@ -18,7 +18,8 @@ from falaj.cluster.configuration import KARPENTER, Layout
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 SPOT, ON_DEMAND = "spot", "on-demand"
 
-_ARCHITECTURES: Final = {"x86_64": "amd64", "arm64": "arm64"}
+ARCHITECTURES: Final = {"x86_64": "amd64", "arm64": "arm64"}
+"""What the catalogue and Kubernetes call a processor."""
 _NAME = re.compile(r"^(?P<family>(?P<category>[a-z]+?)(?P<generation>\d+)[a-z-]*)\.(?P<size>.+)$")
 _MEBIBYTES_PER_GIB: Final = 1024
 
@@ -67,7 +68,7 @@ def instance_types(region: Catalogue) -> list[dict[str, Any]]:
             made.append(
                 {
                     "name": kind.name,
-                    "architecture": _ARCHITECTURES[kind.architecture],
+                    "architecture": ARCHITECTURES[kind.architecture],
                     "operatingSystems": ["linux"],
                     "resources": _resources(kind),
                     "offerings": offerings,
@@ -88,14 +89,33 @@ def reserved_mebibytes(max_pods: int) -> int:
     return 255 + 11 * max_pods
 
 
+def allocatable(kind: InstanceType) -> dict[str, str]:
+    """What pods find on a node of this type, after the hypervisor, the kubelet and the system took their share."""
+    return _quantities(kind, _free_millicores(kind), _free_mebibytes(kind))
+
+
 def _resources(kind: InstanceType) -> dict[str, str]:
     """Resources such that, less what the kwok provider reserves, a pod sees what a real node would offer it."""
-    memory = math.floor(kind.memory_gib * _MEBIBYTES_PER_GIB * (1 - VM_MEMORY_OVERHEAD))
-    memory -= reserved_mebibytes(kind.max_pods) + EVICTION_MEBIBYTES - PROVIDER_RESERVED_MEBIBYTES
-    cores = 1000 * kind.vcpu - reserved_millicores(kind.vcpu) + PROVIDER_RESERVED_MILLICORES
+    return _quantities(
+        kind,
+        _free_millicores(kind) + PROVIDER_RESERVED_MILLICORES,
+        _free_mebibytes(kind) + PROVIDER_RESERVED_MEBIBYTES,
+    )
+
+
+def _free_millicores(kind: InstanceType) -> int:
+    return 1000 * kind.vcpu - reserved_millicores(kind.vcpu)
+
+
+def _free_mebibytes(kind: InstanceType) -> int:
+    given = math.floor(kind.memory_gib * _MEBIBYTES_PER_GIB * (1 - VM_MEMORY_OVERHEAD))
+    return given - reserved_mebibytes(kind.max_pods) - EVICTION_MEBIBYTES
+
+
+def _quantities(kind: InstanceType, millicores: int, mebibytes: int) -> dict[str, str]:
     made = {
-        "cpu": f"{cores}m",
-        "memory": f"{memory}Mi",
+        "cpu": f"{millicores}m",
+        "memory": f"{mebibytes}Mi",
         "pods": str(kind.max_pods),
         "ephemeral-storage": f"{NODE_EPHEMERAL_STORAGE_GIB}Gi",
     }

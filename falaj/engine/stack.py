@@ -56,24 +56,38 @@ class Stack:
     """
 
     def __init__(
-        self, project: Project, name: str, backend: FileBackend, host: ProviderHost, passphrase: str | None
+        self,
+        project: Project,
+        name: str,
+        backend: FileBackend,
+        host: ProviderHost,
+        passphrase: str | None,
+        overrides: Mapping[str, str] | None = None,
     ) -> None:
         self.project, self.name = project, name
         self._backend, self._host, self._passphrase = backend, host, passphrase
         self._id = StackName(project.name, name)
-        self._config = StackConfig(project, name, passphrase)
+        self._config = StackConfig(project, name, passphrase, overrides)
         self._crypters: dict[str | None, Crypter] = {}
         """By the state of the secrets provider: what one crypter has encoded, only it can reuse."""
 
     @classmethod
     def open(
-        cls, project_dir: Path, name: str, *, state_dir: Path, host: ProviderHost, passphrase: str | None
+        cls,
+        project_dir: Path,
+        name: str,
+        *,
+        state_dir: Path,
+        host: ProviderHost,
+        passphrase: str | None,
+        overrides: Mapping[str, str] | None = None,
     ) -> Stack:
         """A stack that need not exist yet: the first deployment makes it.
 
         ``state_dir`` is the directory of a file backend, ``passphrase`` None where the stack has no secrets.
+        ``overrides``: configuration by full key for this object's runs alone; the stack's file stays as it is.
         """
-        return cls(load_project(project_dir), name, FileBackend(state_dir), host, passphrase)
+        return cls(load_project(project_dir), name, FileBackend(state_dir), host, passphrase, overrides)
 
     # -- deployments -------------------------------------------------------------------------------------------------
 

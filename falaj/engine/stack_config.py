@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from falaj.engine.errors import ConfigError
 from falaj.engine.project import Configuration, Project, configuration
 from falaj.engine.secrets import Crypter, NoSecrets, PassphraseCrypter
@@ -15,9 +17,15 @@ class StackConfig:
     Methods may raise ConfigError for an unusable file and PassphraseError for secrets that do not open.
     """
 
-    def __init__(self, project: Project, stack: str, passphrase: str | None) -> None:
-        """Starts the derivation of the key: it takes a quarter of a second in another thread."""
+    def __init__(
+        self, project: Project, stack: str, passphrase: str | None, overrides: Mapping[str, str] | None = None
+    ) -> None:
+        """Starts the derivation of the key: it takes a quarter of a second in another thread.
+
+        ``overrides``: values by full key that stand over those of the file and are never written to it.
+        """
         self._project, self._stack, self._passphrase = project, stack, passphrase
+        self._overrides = dict(overrides or {})
         self._crypter(self._settings())
 
     def _settings(self) -> StackSettings:
@@ -47,7 +55,8 @@ class StackConfig:
     def load(self) -> Configuration:
         """What a program gets, defaults of the project included.  Raises ConfigError for a missing or wrong value."""
         settings = self._settings()
-        return configuration(self._project, self._stack, settings.config, self._crypter(settings).decrypt)
+        given = {**settings.config, **self._overrides}
+        return configuration(self._project, self._stack, given, self._crypter(settings).decrypt)
 
     def readable(self) -> Configuration:
         """As ``load``, but where some value is missing or wrong, the plain texts that there are."""
@@ -55,7 +64,7 @@ class StackConfig:
             return self.load()
         except ConfigError:
             texts = {key: value for key, value in self._settings().config.items() if isinstance(value, str)}
-            return Configuration(texts)
+            return Configuration({**texts, **self._overrides})
 
     def value(self, key: str) -> str | None:
         return self.readable().values.get(self._project.key(key))

@@ -92,6 +92,25 @@ pulumi.export("engine", importlib.util.find_spec("step_generator") is not None)
     assert project.stack().outputs() == {"standard": True, "engine": False}
 
 
+def test_a_value_of_this_run_stands_over_the_file_and_is_never_written(tmp_path: Path) -> None:
+    project = Project(tmp_path, 'pulumi.export("size", pulumi.Config().require("size"))\n', {"size": "small"})
+    file = project.stack().project.settings_file("dev")
+    before = file.read_bytes()
+    stack = Stack.open(
+        project.scratch.program,
+        "dev",
+        state_dir=project.scratch.state,
+        host=FakeHost(project.scratch.world, CallLog(project.scratch.calls)),
+        passphrase=PASSPHRASE,
+        overrides={"oracle:size": "large"},
+    )
+    assert stack.config_value("size") == "large"
+    stack.up(Options(), project.events.append)
+    assert stack.outputs() == {"size": "large"}
+    assert project.stack().config_value("size") == "small"
+    assert file.read_bytes() == before
+
+
 def test_program_sees_its_configuration_and_no_variable_of_another_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,8 @@ def test_overrides_reach_the_blueprint() -> None:
         ({"environment": "Dev_1"}, "falaj:environment: given 'Dev_1'; allowed: at most 20 lower-case letters"),
         ({"environment": "a" * 21}, "at most 20"),
         ({"allowedAccountIds": [1234]}, "falaj:allowedAccountIds: given [1234]; allowed: a list of 12-digit ids"),
+        ({"imageDigests": {"mlflow": "latest"}}, "falaj:imageDigests.mlflow: given 'latest'; allowed: sha256: and 64"),
+        ({"kubeconfig": ".kube/config"}, "allowed: only beside falaj:awsEndpointUrl"),
         ({"organizationId": "my-org"}, "falaj:organizationId: given 'my-org'; allowed: an id such as o-"),
         ({"awsEndpointUrl": "http://10.0.0.5:4599"}, "the emulated account is on this machine only"),
         ({"awsEndpointUrl": "http://127.0.0.1.example.com:4599"}, "on this machine only"),
