@@ -92,5 +92,9 @@ def test_two_namespaces_may_hold_one_name() -> None:
 
 
 def test_a_value_that_only_a_deployment_knows_is_put_in_its_place() -> None:
-    [resource] = declared({**CONFIG, "data": {"HOST": pulumi.Output.from_input("db.example")}})
+    def program() -> None:
+        host = pulumi.Output.from_input("db.example")
+        KubernetesComponent("falaj:kubernetes:Test", "test").declare({**CONFIG, "data": {"HOST": host}})
+
+    [resource] = [resource for resource in record(program).resources if resource.custom]
     assert resource.inputs["data"] == {"HOST": "db.example"}
