@@ -334,6 +334,25 @@ class Backup(Spec):
         return self
 
 
+class Rehearsal(Spec):
+    """What `falaj rehearse` holds the blueprint to: with simulated nodes, so without the minutes that machines take."""
+
+    placement_seconds: float = Field(default=120, gt=0)
+    """Until every pod of the ask runs: from no node, and again at a burst."""
+    recovery_seconds: float = Field(default=120, gt=0)
+    """Until serving is whole again after nodes or a zone went away."""
+    gpu_packing_percent: float = Field(default=75, ge=0, le=100)
+    """Least share of the GPUs of standing nodes that pods hold once all is placed."""
+    pending_pods: int = Field(default=0, ge=0)
+    """Most pods that may be left without a place."""
+    burst_factor: float = Field(default=10, ge=1, le=1_000)
+    """How many times the models' requests/s a burst brings."""
+    spot_interrupted_percent: float = Field(default=30, gt=0, le=100)
+    """Share of the spot nodes that an interruption takes back at once."""
+    usd_per_month: float | None = Field(default=None, gt=0)
+    """Most that a month may cost at the rehearsed prices; None: the budget."""
+
+
 class Blueprint(Spec):
     """A whole platform, sized.  See ``blueprints/README`` of each blueprint for what it is good for."""
 
@@ -359,6 +378,7 @@ class Blueprint(Spec):
     registry: Registry
     audit: Audit
     backup: Backup
+    rehearsal: Rehearsal = Rehearsal()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
