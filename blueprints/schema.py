@@ -73,7 +73,7 @@ class DataDomain(Spec):
 
 
 class Tenant(Spec):
-    """A team with its own namespace, role, quota and bucket prefix."""
+    """A team with its own namespace, role, key, quota and bucket prefix."""
 
     name: Name
     owner_email: Email
@@ -81,6 +81,14 @@ class Tenant(Spec):
     gpu_quota: int = Field(ge=0)
     cpu_quota_vcpu: int = Field(ge=1)
     memory_quota_gib: int = Field(ge=1)
+    storage_quota_gib: int = Field(default=1_024, ge=1)
+    """Of all volumes together that its pods claim; objects in buckets are not counted."""
+    queue_priority: Literal["serving", "training", "batch"] = "training"
+    """The highest of the shared priority classes that its pods may have."""
+    engineer_role_arns: tuple[RoleArn, ...] = ()
+    """IAM roles of the people who build and run its jobs."""
+    viewer_role_arns: tuple[RoleArn, ...] = ()
+    """IAM roles of the people who may look: states and events, neither logs nor secrets."""
 
 
 class ServedModel(Spec):
