@@ -15,6 +15,7 @@ from pulumi_aws import backup, cloudwatch, iam
 
 from blueprints.schema import Backup as BackupSpec
 from components.base import PlatformComponent
+from components.key_policies import BACKUP_ROLE_PURPOSES
 from components.naming import BACKUP_TAG, Environment
 from components.trust_documents import service_trust_document
 
@@ -100,11 +101,14 @@ class Backup(PlatformComponent):
             opts=self.child_opts(),
         )
 
-        def role_of(logical_name: str, description: str, policies: Mapping[str, str]) -> iam.Role:
-            return self._role(logical_name, description, policies, environment, permissions_boundary_arn)
+        def role_of(purpose: str, description: str, policies: Mapping[str, str]) -> iam.Role:
+            return self._role(
+                f"{name}-{purpose}", purpose, description, policies, environment, permissions_boundary_arn
+            )
 
-        role = role_of(f"{name}-backup", "Backs up the platform's data stores", BACKUP_POLICIES)
-        restore_role = role_of(f"{name}-restore", "Restores the platform's data stores", RESTORE_POLICIES)
+        backs_up, restores = BACKUP_ROLE_PURPOSES
+        role = role_of(backs_up, "Backs up the platform's data stores", BACKUP_POLICIES)
+        restore_role = role_of(restores, "Restores the platform's data stores", RESTORE_POLICIES)
         backup.Selection(
             name,
             plan_id=plan.id,
@@ -123,6 +127,7 @@ class Backup(PlatformComponent):
     def _role(
         self,
         logical_name: str,
+        purpose: str,
         description: str,
         policies: Mapping[str, str],
         environment: Environment,
@@ -130,6 +135,8 @@ class Backup(PlatformComponent):
     ) -> iam.Role:
         role = iam.Role(
             logical_name,
+            # The key policies of tenants name it before it exists.
+            name=environment.physical_name(purpose),
             description=description,
             assume_role_policy=service_trust_document(
                 "backup.amazonaws.com",

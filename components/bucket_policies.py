@@ -6,23 +6,38 @@ write that names something other than the domain's key, besides plain or old con
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from components.iam_documents import Statement, allow, deny, require_tls_statements, resource_document
-from components.naming import Environment
+from components.naming import Environment, tenant_prefix
 
 _EVERYONE = {"*": ["*"]}
 _SSE = "s3:x-amz-server-side-encryption"
 
 
-def bucket_policy(purpose: str, key_arn: str, environment: Environment, *, trail_name: str = "") -> str:
+def bucket_policy(
+    purpose: str,
+    key_arn: str,
+    environment: Environment,
+    *,
+    tenant_key_arns: Mapping[str, str] | None = None,
+    trail_name: str = "",
+) -> str:
     """Return the policy text of the bucket for ``purpose``, encrypted with ``key_arn``.
 
-    ``trail_name`` makes it the audit bucket: the trail and AWS Config may write, and nobody deletes.
+    ``tenant_key_arns``: tenant -> the key that everything under its prefix must name.  ``trail_name`` makes it the
+    audit bucket: the trail and AWS Config may write, and nobody deletes.
     """
+    tenant_key_arns = tenant_key_arns or {}
     bucket_arn = environment.bucket_arn(purpose)
     objects = f"{bucket_arn}/*"
     statements = [
         *require_tls_statements("s3:*", [bucket_arn, objects]),
-        *_encryption_statements(key_arn, objects),
+        *_encryption_statements([key_arn, *tenant_key_arns.values()], objects),
+        *(
+            _tenant_statement(f"DenyOtherKeyOfTenant{index}", f"{bucket_arn}/{tenant_prefix(name)}*", arn)
+            for index, (name, arn) in enumerate(sorted(tenant_key_arns.items()))
+        ),
         _own_account_statement(environment, bucket_arn, objects),
     ]
     if trail_name:
@@ -44,7 +59,19 @@ def bucket_policy(purpose: str, key_arn: str, environment: Environment, *, trail
     return resource_document(statements)
 
 
-def _encryption_statements(key_arn: str, objects: str) -> list[Statement]:
+def _tenant_statement(sid: str, objects: str, key_arn: str) -> Statement:
+    """What lies under a tenant's prefix is under the tenant's key: the bucket's default is one that others may use."""
+    return deny(
+        sid,
+        ("s3:PutObject",),
+        (objects,),
+        principals=_EVERYONE,
+        # Also refuses a write that names no key, which would get the bucket's default.
+        conditions={"StringNotEquals": {f"{_SSE}-aws-kms-key-id": key_arn}},
+    )
+
+
+def _encryption_statements(key_arns: list[str], objects: str) -> list[Statement]:
     return [
         deny(
             "DenyOtherEncryption",
@@ -62,7 +89,7 @@ def _encryption_statements(key_arn: str, objects: str) -> list[Statement]:
             principals=_EVERYONE,
             conditions={
                 "Null": {f"{_SSE}-aws-kms-key-id": "false"},
-                "StringNotEquals": {f"{_SSE}-aws-kms-key-id": key_arn},
+                "StringNotEquals": {f"{_SSE}-aws-kms-key-id": key_arns if len(key_arns) > 1 else key_arns[0]},
             },
         ),
         deny(

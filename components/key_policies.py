@@ -56,6 +56,10 @@ account's first Auto Scaling group; a key policy that names it before that is re
 Source: EC2 Auto Scaling user guide, "Required AWS KMS key policy for use with encrypted volumes"."""
 
 
+BACKUP_ROLE_PURPOSES = ("backup", "restore")
+"""``Environment.physical_name`` of them names the roles of the backups, which tenants' key policies spell out."""
+
+
 @dataclass(frozen=True)
 class KeyUse:
     """How one data domain's key is used.
@@ -123,6 +127,45 @@ def key_policy(domain: DataDomain, environment: Environment, *, trail_name: str,
     if use.node_volumes and auto_scaling_role_exists:
         statements += _auto_scaling_uses(environment)
     return key_document(statements)
+
+
+def tenant_key_policy(environment: Environment, *, role_name: str) -> str:
+    """Return the text of the key policy for a tenant's key: one role uses it through S3, and so do the backups.
+
+    Roles are named in conditions, for KMS refuses a policy whose principal does not exist yet.  What a role may do is
+    still up to its own policy as well.
+    """
+    backup, restore = (environment.physical_name(purpose) for purpose in BACKUP_ROLE_PURPOSES)
+    return key_document(
+        [
+            _account_administers(environment),
+            _role_uses_through(
+                environment, "TenantUsesKey", role_name, ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"), "s3"
+            ),
+            _role_uses_through(environment, "BackupReads", backup, ("kms:Decrypt", "kms:DescribeKey"), "backup", "s3"),
+            _role_uses_through(
+                environment, "RestoreWrites", restore, ("kms:DescribeKey", "kms:GenerateDataKey"), "backup", "s3"
+            ),
+        ]
+    )
+
+
+def _role_uses_through(
+    environment: Environment, sid: str, role_name: str, actions: tuple[str, ...], *services: str
+) -> Statement:
+    return allow(
+        sid,
+        actions,
+        ("*",),
+        principals=_account(environment),
+        conditions={
+            "ArnEquals": {"aws:PrincipalArn": environment.arn("iam", f"role/{role_name}", regional=False)},
+            "StringEquals": {
+                "kms:CallerAccount": environment.account_id,
+                "kms:ViaService": [f"{service}.{environment.region}.amazonaws.com" for service in services],
+            },
+        },
+    )
 
 
 def _log_groups(environment: Environment) -> dict[str, str]:

@@ -58,12 +58,15 @@ class Storage(PlatformComponent):
         *,
         environment: Environment,
         key_arns: Mapping[str, pulumi.Input[str]],
+        tenant_key_arns: Mapping[str, pulumi.Input[str]] | None = None,
         protect: bool = True,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """``tenant_key_arns``: tenant -> its key, demanded under its prefix of every bucket but that of the audit."""
         by_name = _checked(domains, key_arns)
         names = {purpose: environment.bucket_name(purpose) for purpose in BUCKET_DOMAINS}
         super().__init__("falaj:storage:Storage", name, opts, protect=protect)
+        self._tenant_key_arns = dict(tenant_key_arns or {})
         self.bucket_names = {}
         self.bucket_arns = {}
         self.bucket_policies: dict[str, s3.BucketPolicy] = {}
@@ -133,8 +136,10 @@ class Storage(PlatformComponent):
         self.bucket_policies[domain.name] = s3.BucketPolicy(
             logical_name,
             bucket=bucket.bucket,
-            policy=pulumi.Output.from_input(key_arn).apply(
-                lambda arn: bucket_policy(domain.name, arn, environment, trail_name=trail_name)
+            policy=pulumi.Output.all(key=key_arn, tenants={} if audit else self._tenant_key_arns).apply(
+                lambda arns: bucket_policy(
+                    domain.name, arns["key"], environment, tenant_key_arns=arns["tenants"], trail_name=trail_name
+                )
             ),
             # S3 answers with a conflict when a policy and a public access block are written at the same time.
             opts=self.child_opts(depends_on=[public_access_block]),

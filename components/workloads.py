@@ -4,8 +4,8 @@ Pure.  A workload is one Kubernetes service account with one role; a grant says 
 under which prefix.  Resources are named by keys (``bucket:lake``, ``key:lake``, ``stream``...) that the identity
 component resolves to ARNs, so that this table reads without knowing how a resource is made.
 
-Tenants get the prefix ``tenants/<name>/`` of each bucket and nothing of each other's; platform services own the
-prefixes that they alone write.
+Tenants get the prefix ``tenants/<name>/`` of each bucket under their own key and nothing of each other's; platform
+services own the prefixes that they alone write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 from blueprints.schema import Blueprint, Tenant
 from components.iam_documents import Statement, allow
+from components.naming import tenant_prefix
 from manifests.objects import PLATFORM_NAMESPACE, tenant_namespace
+from manifests.tenancy import WORKBENCH_ACCOUNT
 
 READ = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
@@ -153,18 +155,27 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
 
 
 def tenant_workload(tenant: Tenant) -> Workload:
-    """Return the service account of a tenant's notebooks and jobs: its own prefix of each bucket."""
-    own = f"tenants/{tenant.name}/"
+    """Return the service account of a tenant's notebooks and jobs: its own prefix of each bucket under its own key.
+
+    It gets no right on the domains' keys: what it writes under another key than its own is refused twice, by KMS and
+    by the bucket's policy.
+    """
+    own = tenant_prefix(tenant.name)
+    buckets = (("lake", "Lake"), ("feature", "Features"), ("model", "Models"))
     return Workload(
         name=f"tenant-{tenant.name}",
         namespace=tenant_namespace(tenant.name),
-        service_account="workbench",
+        service_account=WORKBENCH_ACCOUNT,
         grants=(
-            *_bucket("lake", "Lake", prefixes=(own,), write=True),
-            *_bucket("feature", "Features", prefixes=(own,), write=True),
-            *_bucket("model", "Models", prefixes=(own,), write=True),
+            *(grant for domain, sid in buckets for grant in _objects(domain, sid, prefixes=(own,), write=True)),
+            Grant("TenantKey", tenant_key(tenant.name), ENCRYPT, via_service="s3"),
         ),
     )
+
+
+def tenant_key(tenant: str) -> str:
+    """Return the resource key under which a tenant's KMS key is resolved."""
+    return f"key:tenant-{tenant}"
 
 
 def tenant_workloads(tenants: Iterable[Tenant]) -> tuple[Workload, ...]:
@@ -178,6 +189,12 @@ def _platform(name: str, *grants: Grant) -> Workload:
 
 def _bucket(domain: str, sid: str, *, prefixes: tuple[str, ...], write: bool = False) -> tuple[Grant, ...]:
     """Return the grants to list, read (and write) some prefixes of a domain's bucket, with its key through S3 only."""
+    key = Grant(f"{sid}Key", f"key:{domain}", ENCRYPT if write else DECRYPT, via_service="s3")
+    return (*_objects(domain, sid, prefixes=prefixes, write=write), key)
+
+
+def _objects(domain: str, sid: str, *, prefixes: tuple[str, ...], write: bool) -> tuple[Grant, ...]:
+    """Return the grants of ``_bucket`` without the right to use a key."""
     return (
         Grant(
             f"{sid}List", f"bucket:{domain}", ("s3:ListBucket",), prefixes=tuple(f"{prefix}*" for prefix in prefixes)
@@ -188,7 +205,6 @@ def _bucket(domain: str, sid: str, *, prefixes: tuple[str, ...], write: bool = F
             WRITE if write else READ,
             paths=tuple(f"/{prefix}*" for prefix in prefixes),
         ),
-        Grant(f"{sid}Key", f"key:{domain}", ENCRYPT if write else DECRYPT, via_service="s3"),
     )
 
 

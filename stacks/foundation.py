@@ -12,6 +12,7 @@ from components.boundary import PermissionsBoundary
 from components.encryption import Encryption
 from components.network import Network
 from components.storage import Storage
+from components.tenant_keys import TenantKeys
 from stacks.account import Account
 from stacks.settings import StackSettings
 
@@ -22,6 +23,7 @@ class Foundation:
     encryption: Encryption
     network: Network
     storage: Storage
+    tenant_keys: TenantKeys
     domains: Mapping[str, DataDomain]
 
 
@@ -51,11 +53,19 @@ def build_foundation(settings: StackSettings, account: Account, placement: Place
         protect=protect,
         opts=account.options,
     )
+    tenant_keys = TenantKeys(
+        "tenant-keys",
+        blueprint.tenants,
+        environment=environment,
+        protect=protect,
+        opts=account.options,
+    )
     storage = Storage(
         "storage",
         blueprint.data_domains,
         environment=environment,
         key_arns=encryption.key_arns,
+        tenant_key_arns=tenant_keys.key_arns,
         protect=protect,
         opts=account.options,
     )
@@ -64,5 +74,6 @@ def build_foundation(settings: StackSettings, account: Account, placement: Place
         encryption=encryption,
         network=network,
         storage=storage,
+        tenant_keys=tenant_keys,
         domains={domain.name: domain for domain in blueprint.data_domains},
     )

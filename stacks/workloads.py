@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from components.identity import Identity
-from components.workloads import platform_workloads, tenant_workloads
+from components.workloads import platform_workloads, tenant_key, tenant_workloads
 from stacks.account import Account
 from stacks.compute import Compute
 from stacks.data import Data
@@ -47,6 +47,8 @@ def resource_arns(account: Account, foundation: Foundation, data: Data) -> dict[
         arns[f"bucket:{domain}"] = arn
     for domain, arn in foundation.encryption.key_arns.items():
         arns[f"key:{domain}"] = arn
+    for tenant, arn in foundation.tenant_keys.key_arns.items():
+        arns[tenant_key(tenant)] = arn
     for queue, arn in data.events.queue_arns.items():
         arns[f"queue:{queue}"] = arn
     optional = {

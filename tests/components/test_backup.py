@@ -99,7 +99,7 @@ def test_the_plan_finds_exactly_the_stores_that_carry_the_tag() -> None:
     lake = next(domain for domain in subject.blueprint.data_domains if domain.name == "lake")
     assert subject.environment.data_tags(lake, backup=True)[BACKUP_TAG] == "daily"
     assert selection["planId"] == recording.one(PLAN).id
-    assert selection["iamRoleArn"].endswith("role/backup-backup")
+    assert selection["iamRoleArn"].endswith("role/falaj-dev-backup")
 
 
 def test_the_role_that_reads_everything_cannot_restore_it_anywhere() -> None:
@@ -108,8 +108,8 @@ def test_the_role_that_reads_everything_cannot_restore_it_anywhere() -> None:
     for attachment in recording.of(ATTACHMENT):
         policies.setdefault(attachment.inputs["role"], set()).add(attachment.inputs["policyArn"].split("/")[-1])
     assert policies == {
-        "backup-backup": {"AWSBackupServiceRolePolicyForBackup", "AWSBackupServiceRolePolicyForS3Backup"},
-        "backup-restore": {"AWSBackupServiceRolePolicyForRestores", "AWSBackupServiceRolePolicyForS3Restore"},
+        "falaj-dev-backup": {"AWSBackupServiceRolePolicyForBackup", "AWSBackupServiceRolePolicyForS3Backup"},
+        "falaj-dev-restore": {"AWSBackupServiceRolePolicyForRestores", "AWSBackupServiceRolePolicyForS3Restore"},
     }
 
 

@@ -51,6 +51,9 @@ def arns() -> dict[str, str]:
         found[f"bucket:{domain}"] = f"arn:aws:s3:::falaj-dev-{domain}-{ACCOUNT_ID}"
     for domain in ("lake", "feature", "model", "platform"):
         found[f"key:{domain}"] = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/{domain}"
+    for name in NAMES:
+        for tenant in platform(name).blueprint.tenants:
+            found[f"key:tenant-{tenant.name}"] = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/tenant-{tenant.name}"
     for queue in ("ingestion", "lineage", "retraining"):
         found[f"queue:{queue}"] = f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:falaj-dev-{queue}"
     return found
@@ -187,6 +190,17 @@ def test_a_tenant_reaches_its_own_prefix_and_no_other_tenants() -> None:
         assert not allows(policy, "s3:GetObject", f"{bucket}/tenants/risk-2/data.parquet")
     prefixes = policy.statement("LakeList")["Condition"]["StringLike"]["s3:prefix"]
     assert prefixes == ["tenants/risk/*"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tenant_uses_its_own_key_and_no_other(name: str) -> None:
+    recording = build(name)
+    for tenant in platform(name).blueprint.tenants:
+        policy = policy_of(recording, f"tenant-{tenant.name}")
+        usable = {
+            key for key in arns() if key.startswith("key:") and allows(policy, "kms:GenerateDataKey", arns()[key])
+        }
+        assert usable == {f"key:tenant-{tenant.name}"}
 
 
 @pytest.mark.parametrize("name", NAMES)
