@@ -1,8 +1,9 @@
 """Where a blueprint can stand: zones, node pools and stateful services, from what the region offers and what is lost.
 
 Pure.  A zone marked lost gets nothing; an impaired or unknown one is used, after better ones.  A node pool stands in
-the zones in use where *all* its instance types are offered, because a managed node group that spans a zone without
-one of its types fails to create.  Raises a ``PlacementError`` of ``blueprints.errors`` where no such place exists.
+the zones in use where *all* its instance types are offered: a managed node group that spans a zone without one of its
+types fails to create, and Karpenter's choice there would be narrower than the blueprint says.  Raises a
+``PlacementError`` of ``blueprints.errors`` where no such place exists.
 """
 
 from __future__ import annotations

@@ -285,34 +285,26 @@ def _pools(need: Need, name: str, serving: Serving) -> dict[str, Any]:
     cpu_type = serving.instance_type if serving.accelerator == "cpu" else CPU_NODE_TYPES[0]
     size = cpu_type.partition(".")[2]
     types = [f"{family}.{size}" for family in _SPOT_SIBLINGS] if name == "smb" else [cpu_type]
-    pools: dict[str, Any] = {
-        "inference": {
-            "instance_types": types,
-            "min_nodes": 1 if name == "smb" else 2,
-            "desired_nodes": cpu_nodes,
-            "max_nodes": max(6, 3 * cpu_nodes),
-        }
-    }
-    if serving.accelerator == "gpu":
-        pools["gpu-inference"] = {
-            "purpose": "gpu",
-            "capacity": "on_demand",
-            "instance_types": [serving.instance_type],
-            "min_nodes": 1,
-            "desired_nodes": serving.nodes,
-            "max_nodes": max(4, 2 * serving.nodes),
-            "volume_gib": 200,
-            "labels": {"falaj.dev/workload": "inference"},
-            "taints": [{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}],
-        }
-    elif name == "enterprise":
-        pools["gpu-inference"] = {"min_nodes": 0, "desired_nodes": 0}
+    # The smb blueprint serves on spot and falls back to on demand; the enterprise blueprint serves on demand.
+    serves = "cpu-spot" if name == "smb" else "cpu"
+    most = max(6, 3 * cpu_nodes)
+    pools: dict[str, Any] = {serves: {"instance_types": types, "desired_nodes": cpu_nodes, "max_nodes": most}}
     if name == "smb":
+        pools["cpu"] = {"instance_types": [cpu_type], "max_nodes": most}
         pools["gpu-spot"] = {"max_nodes": max(4, _gpus_at_once(need))}
     else:
-        pools["batch"] = {"desired_nodes": 0}
+        pools["cpu-spot"] = {"desired_nodes": 0}
         pools["gpu-spot"] = {"max_nodes": max(24, math.ceil(_gpus_at_once(need) / 4))}
-        pools["gpu-gang"] = {"max_nodes": max(8, math.ceil(_gpus_at_once(need) / 8))}
+        pools["training-gang"] = {"max_nodes": max(8, math.ceil(_gpus_at_once(need) / 8))}
+    if serving.accelerator == "gpu":
+        pools["gpu"] = {
+            "instance_types": [serving.instance_type],
+            "desired_nodes": serving.nodes,
+            "max_nodes": max(4, 2 * serving.nodes),
+            "labels": {"falaj.dev/workload": "inference"},
+        }
+    elif name == "enterprise":
+        pools["gpu"] = {"desired_nodes": 0}
     return pools
 
 

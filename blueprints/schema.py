@@ -190,17 +190,48 @@ class Taint(Spec):
     effect: Literal["NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE"]
 
 
+class GpuSharing(Spec):
+    """How the pods of one GPU node share its GPUs.
+
+    ``time_sliced``: pods take turns, and nothing keeps one out of another's memory.  ``mps``: they run side by side,
+    each with an equal part of the memory and of the threads.  MIG, which separates them in hardware, is not on offer:
+    the region's A10G, L4 and L40S cannot do it (NVIDIA MIG user guide, supported GPUs), and its H200s come only by
+    eight, for jobs that fill them.
+    """
+
+    strategy: Literal["whole", "time_sliced", "mps"] = "whole"
+    replicas: int = Field(default=1, ge=1, le=48)
+    """Pods for each GPU; 1 unless shared.  At most 48: clients of one MPS server (NVIDIA MPS guide, from Volta on)."""
+
+    @model_validator(mode="after")
+    def _shared_among_several(self) -> Self:
+        if self.strategy == "whole" and self.replicas != 1:
+            raise ValueError(
+                f"replicas={self.replicas} with strategy=whole; a whole GPU goes to one pod: drop replicas, or set "
+                "strategy=time_sliced or mps"
+            )
+        if self.strategy != "whole" and self.replicas < 2:
+            raise ValueError(f"strategy={self.strategy} with replicas=1 shares nothing; set replicas=2 or more")
+        return self
+
+
 class NodePool(Spec):
-    """A managed node group.  ``system`` carries the platform's own pods and is never spot."""
+    """A set of like nodes.
+
+    ``system`` is a managed node group of ``min_nodes`` to ``max_nodes``, carries the platform's own pods (Karpenter
+    among them) and is never spot.  Any other pool is Karpenter's: it starts from zero, grows with the pods that ask for
+    it up to ``max_nodes``, and ``desired_nodes`` is what the bill counts with.
+    """
 
     name: Name
     purpose: Literal["system", "cpu", "gpu"]
     capacity: Literal["on_demand", "spot"]
     instance_types: tuple[str, ...] = Field(min_length=1)
-    min_nodes: int = Field(ge=0)
+    min_nodes: int = Field(default=0, ge=0)
     desired_nodes: int = Field(ge=0)
     max_nodes: int = Field(ge=1)
     volume_gib: int = Field(ge=20, le=16_384)
+    gpu_sharing: GpuSharing = GpuSharing()
     labels: dict[str, str] = Field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
     zones: tuple[ZoneId, ...] = ()
@@ -230,6 +261,13 @@ class NodePool(Spec):
             raise ValueError(
                 "purpose=system with min_nodes=0; the cluster needs a node for its own pods: set min_nodes=1"
             )
+        if self.purpose != "system" and self.min_nodes:
+            raise ValueError(
+                f"purpose={self.purpose} with min_nodes={self.min_nodes}; Karpenter's pools start from zero: set "
+                "min_nodes=0, and replicas of what runs there to hold nodes"
+            )
+        if self.purpose != "gpu" and self.gpu_sharing.strategy != "whole":
+            raise ValueError(f"purpose={self.purpose} has no GPU to share; drop gpu_sharing or set purpose=gpu")
         if self.purpose == "gpu" and not any(taint.key == "nvidia.com/gpu" for taint in self.taints):
             raise ValueError(
                 "purpose=gpu without the taint nvidia.com/gpu; other pods would hold GPU nodes: add "

@@ -1,7 +1,8 @@
-"""Managed node groups from the blueprint's pools: system, CPU and GPU, on demand and spot.
+"""The managed node groups of the system pools, and the role of every node, Karpenter's included.
 
-One unit because all pools share one role and one way to boot.  Where a pool may run is decided before, from the region
-catalogue (``blueprints.placement``); a placement that contradicts the pool is refused here, not repaired.
+Karpenter cannot make the nodes that it runs on itself, so those are EKS's; all others are in ``components.karpenter``.
+Where a pool may run is decided before, from the region catalogue (``blueprints.placement``); a placement that
+contradicts the pool is refused here, not repaired.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from components.base import ComponentSpecError, PlatformComponent
 from components.iam_documents import allow, identity_document
 from components.naming import Environment
 from components.trust_documents import service_trust_document
-from components.userdata import node_config, user_data
-from manifests.scheduling import GPU_TAINT, SPOT_TAINT
+from manifests.node_pools import has_instance_store
+from manifests.scheduling import pool_labels, pool_taints
+from manifests.userdata import node_config, user_data
 
 NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
 """AWS managed policies of the node role.  The CNI's policy is absent: it has a Pod Identity role of its own."""
@@ -27,16 +29,8 @@ NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnl
 UNAVAILABLE_PERCENTAGE = 33
 """Nodes that an update may replace at once: a third keeps two of three replicas running."""
 
-_AMI_TYPES: Mapping[tuple[str, bool], str] = {
-    ("arm64", False): "AL2023_ARM_64_STANDARD",
-    ("x86_64", False): "AL2023_x86_64_STANDARD",
-    ("arm64", True): "AL2023_ARM_64_NVIDIA",
-    ("x86_64", True): "AL2023_x86_64_NVIDIA",
-}
-"""(architecture, has GPU) -> EKS AMI type.  Source: EKS API reference, Nodegroup ``amiType``."""
-
-_INSTANCE_STORE_FAMILIES = ("g5", "g6", "g6e", "p5en")
-"""GPU families of the region with local NVMe disks (EC2 instance type guide, accelerated computing)."""
+_AMI_TYPES: Mapping[str, str] = {"arm64": "AL2023_ARM_64_STANDARD", "x86_64": "AL2023_x86_64_STANDARD"}
+"""Architecture -> EKS AMI type.  Source: EKS API reference, Nodegroup ``amiType``."""
 
 
 @dataclass(frozen=True)
@@ -49,48 +43,20 @@ class PlacedPool:
 
     @property
     def ami_type(self) -> str:
-        """The Amazon Linux 2023 image for the pool's processor and purpose."""
-        return _AMI_TYPES[self.architecture, self.spec.purpose == "gpu"]
-
-    @property
-    def taints(self) -> tuple[schema.Taint, ...]:
-        """The blueprint's taints and those that the purpose and capacity demand, by key."""
-        taints = {taint.key: taint for taint in self.spec.taints}
-        if self.spec.purpose == "gpu":
-            taints.setdefault(GPU_TAINT.key, GPU_TAINT)
-        if self.spec.capacity == "spot":
-            taints.setdefault(SPOT_TAINT.key, SPOT_TAINT)
-        return tuple(taints[key] for key in sorted(taints))
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The blueprint's labels and those by which schedulers and people find the pool."""
-        labels = {
-            "falaj.dev/pool": self.spec.name,
-            "falaj.dev/purpose": self.spec.purpose,
-            "falaj.dev/capacity": self.spec.capacity.replace("_", "-"),
-            **self.spec.labels,
-        }
-        if self.spec.purpose == "gpu":
-            labels["nvidia.com/gpu.present"] = "true"
-        return dict(sorted(labels.items()))
-
-    @property
-    def has_instance_store(self) -> bool:
-        """Whether every instance type of the pool brings local disks."""
-        families = {instance_type.partition(".")[0] for instance_type in self.spec.instance_types}
-        return families <= set(_INSTANCE_STORE_FAMILIES)
+        """The Amazon Linux 2023 image for the pool's processor."""
+        return _AMI_TYPES[self.architecture]
 
 
 class NodePools(PlatformComponent):
     """The managed node groups of a cluster.
 
     Children: the node role with its policies, then per pool a launch template and a node group.  ``subnet_ids`` maps
-    the zone ids in use to private subnets.  Raises ComponentSpecError for a pool placed in no zone or in one without a
-    subnet.
+    the zone ids in use to private subnets.  Raises ComponentSpecError for a pool that is not a system pool, is placed
+    in no zone or in one without a subnet.
     """
 
     node_role_arn: pulumi.Output[str]
+    node_role_name: pulumi.Output[str]
     node_group_names: Mapping[str, pulumi.Output[str]]
     """Pool name -> node group name."""
 
@@ -137,18 +103,19 @@ class NodePools(PlatformComponent):
                 ),
                 update_config=eks.NodeGroupUpdateConfigArgs(max_unavailable_percentage=UNAVAILABLE_PERCENTAGE),
                 node_repair_config=eks.NodeGroupNodeRepairConfigArgs(enabled=True),
-                labels=pool.labels,
+                labels=pool_labels(pool.spec),
                 taints=[
                     eks.NodeGroupTaintArgs(key=taint.key, value=taint.value, effect=taint.effect)
-                    for taint in pool.taints
+                    for taint in pool_taints(pool.spec)
                 ],
                 opts=self.child_opts(
                     depends_on=[*depends_on, *policies],
-                    # The autoscaler owns the number of running nodes; a deployment must not scale them back.
+                    # An operator may have scaled the group; a deployment must not scale it back.
                     ignore_changes=["scalingConfig.desiredSize"],
                 ),
             )
         self.node_role_arn = role.arn
+        self.node_role_name = role.name
         self.node_group_names = {pool: group.node_group_name for pool, group in self.groups.items()}
         self.register_declared_outputs()
 
@@ -219,7 +186,7 @@ class NodePools(PlatformComponent):
                 )
             ],
             monitoring=ec2.LaunchTemplateMonitoringArgs(enabled=True),
-            user_data=user_data(node_config(instance_store_raid=pool.has_instance_store)),
+            user_data=user_data(node_config(instance_store_raid=has_instance_store(pool.spec))),
             # The provider's default tags end at the template; what it launches is tagged here.
             tag_specifications=[
                 ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=tags)
@@ -246,6 +213,10 @@ def check_pools(pools: Sequence[PlacedPool], zones: Sequence[str]) -> None:
     """Raise ComponentSpecError for pools that ``NodePools`` could not build; ``zones`` are those with a subnet."""
     for pool in pools:
         where = f"node_pools.{pool.spec.name}"
+        if pool.spec.purpose != "system":
+            raise ComponentSpecError(
+                where, f"purpose={pool.spec.purpose} is Karpenter's; only system pools are managed"
+            )
         if not pool.zone_ids:
             raise ComponentSpecError(where, "placed in no zone; choose instance types that a usable zone offers")
         homeless = [zone_id for zone_id in pool.zone_ids if zone_id not in zones]

@@ -91,7 +91,7 @@ def build_compute(settings: StackSettings, account: Account, placement: Placemen
 
 
 def placed_pools(blueprint: Blueprint, placement: Placement) -> list[PlacedPool]:
-    """Return the blueprint's pools with the zones and the processor that the placement found for them."""
+    """Return the system pools with the zones and the processor that the placement found for them."""
     return [
         PlacedPool(
             spec=pool,
@@ -99,4 +99,5 @@ def placed_pools(blueprint: Blueprint, placement: Placement) -> list[PlacedPool]
             architecture=cast(Literal["arm64", "x86_64"], placement.pools[pool.name].architecture),
         )
         for pool in blueprint.node_pools
+        if pool.purpose == "system"
     ]

@@ -162,7 +162,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
 
 @group.command(
     epilog="Examples:\n\n  falaj blueprint cost smb\n\n  falaj blueprint cost enterprise --sources\n\n"
-    "  falaj blueprint cost smb --set node_pools.inference.desired_nodes=3 --budget '4000 AED'"
+    "  falaj blueprint cost smb --set node_pools.cpu-spot.desired_nodes=3 --budget '4000 AED'"
 )
 @click.argument("name")
 @_SET

@@ -75,7 +75,7 @@ def test_interface_endpoints_are_those_that_the_network_builds() -> None:
 
 def test_spot_is_dearest_at_the_on_demand_price() -> None:
     blueprint = blueprints.load("smb")
-    pool = next(pool for pool in blueprint.node_pools if pool.name == "inference")
+    pool = next(pool for pool in blueprint.node_pools if pool.name == "cpu-spot")
     region = region_of(blueprint)
     figure = node_price(pool, ("mec1-az1", "mec1-az3"), region)
     assert 0.05 < figure.low < figure.value < 0.1
@@ -91,7 +91,7 @@ def test_training_takes_the_cheapest_pool_that_holds_the_job() -> None:
     large = blueprints.load("enterprise", {"training.gpu_memory_gib_per_gpu": 80})
     found = training_pool(large, region, placement)
     assert found is not None
-    assert found[0].name == "gpu-gang"
+    assert found[0].name == "training-gang"
 
 
 def test_training_that_no_pool_holds_is_refused() -> None:
@@ -100,9 +100,9 @@ def test_training_that_no_pool_holds_is_refused() -> None:
 
 
 def test_type_without_a_price_is_refused_by_pool_and_type() -> None:
-    overrides = {"node_pools.inference.instance_types": ["i7i.xlarge"], "node_pools.inference.capacity": "on_demand"}
+    overrides = {"node_pools.cpu-spot.instance_types": ["i7i.xlarge"], "node_pools.cpu-spot.capacity": "on_demand"}
     with pytest.raises(
-        CatalogueError, match=r"node_pools\.inference: no price for i7i\.xlarge; put a type with one first"
+        CatalogueError, match=r"node_pools\.cpu-spot: no price for i7i\.xlarge; put a type with one first"
     ):
         bill(overrides)
 
@@ -134,7 +134,7 @@ def test_verdict_compares_with_the_budget(budget: float, verdict: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"node_pools.inference.desired_nodes": 2},
+        {"node_pools.cpu-spot.desired_nodes": 2},
         {"node_pools.system.desired_nodes": 2},
         {"data.stored_gib": 501},
         {"data.events_per_second": 101},
@@ -146,7 +146,7 @@ def test_verdict_compares_with_the_budget(budget: float, verdict: str) -> None:
         {"postgres.instance_class": "db.m6g.xlarge"},
         {"backup.daily_retention_days": 36},
         {"cluster.log_retention_days": 400},
-        {"node_pools.inference.volume_gib": 51},
+        {"node_pools.cpu-spot.volume_gib": 51},
     ],
     ids=lambda overrides: next(iter(overrides)),
 )

@@ -58,12 +58,12 @@ def test_override_of_one_pool_leaves_the_others_as_they_were() -> None:
 
 def test_null_takes_a_pool_away() -> None:
     blueprint = blueprints.load("smb", {"node_pools.gpu-spot": None})
-    assert [pool.name for pool in blueprint.node_pools] == ["system", "inference"]
+    assert [pool.name for pool in blueprint.node_pools] == ["system", "cpu", "cpu-spot", "gpu"]
 
 
 def test_taking_away_what_is_not_there_names_what_is() -> None:
-    with pytest.raises(OverrideError, match=r"node_pools\.gpu: nothing to take away; there are system, inference"):
-        blueprints.load("smb", {"node_pools.gpu": None})
+    with pytest.raises(OverrideError, match=r"node_pools\.gpus: nothing to take away; there are system, cpu"):
+        blueprints.load("smb", {"node_pools.gpus": None})
 
 
 def test_labels_may_have_dots_in_their_keys() -> None:
@@ -160,7 +160,7 @@ def test_every_problem_is_one_line() -> None:
         ({"cluster.log_retention_days": 300}, "CloudWatch Logs keeps for 1, 3, 5,"),
         ({"cluster.endpoint.public_cidrs": ["0.0.0.0/0"]}, "given 0.0.0.0/0; allowed: blocks of /16 or smaller"),
         ({"node_pools.gpu-spot.min_nodes": 9}, "min_nodes=9 exceeds max_nodes=4; raise max_nodes or lower min_nodes"),
-        ({"node_pools.inference.desired_nodes": 9}, "desired_nodes=9 is outside min_nodes=1 to max_nodes=6"),
+        ({"node_pools.cpu-spot.desired_nodes": 9}, "desired_nodes=9 is outside min_nodes=0 to max_nodes=6"),
         ({"node_pools.system.capacity": "spot"}, "purpose=system on spot"),
         ({"node_pools.system.min_nodes": 0}, "purpose=system with min_nodes=0"),
         ({"node_pools.gpu-spot.taints": []}, "purpose=gpu without the taint nvidia.com/gpu"),
@@ -173,7 +173,14 @@ def test_every_problem_is_one_line() -> None:
         ({"data_domains.audit.object_lock_days": 9_999}, "object_lock_days=9999 exceeds retention_days=730"),
         ({"data_domains": []}, "no 'audit'"),
         ({"tenants.core.owner_email": "nobody"}, "given 'nobody'; allowed: an e-mail address"),
-        ({"models.default.accelerator": "gpu", "node_pools.gpu-spot": None}, "no node pool has purpose=gpu"),
+        (
+            {"models.default.accelerator": "gpu", "node_pools.gpu": None, "node_pools.gpu-spot": None},
+            "no node pool has purpose=gpu",
+        ),
+        ({"node_pools.cpu-spot.min_nodes": 1}, "Karpenter's pools start from zero: set min_nodes=0"),
+        ({"node_pools.cpu.gpu_sharing": {"strategy": "mps", "replicas": 4}}, "purpose=cpu has no GPU to share"),
+        ({"node_pools.gpu.gpu_sharing": {"strategy": "mps"}}, "replicas=1 shares nothing; set replicas=2 or more"),
+        ({"node_pools.gpu.gpu_sharing": {"replicas": 4}}, "a whole GPU goes to one pod: drop replicas"),
         ({"legal_profiles": ["cbua"]}, "did you mean 'cbuae'?"),
     ],
 )

@@ -50,12 +50,12 @@ def test_g_families_stand_in_one_zone_and_p5en_in_two() -> None:
     pools = placed(name="enterprise").pools
     assert pools["gpu-training"].zones == ("mec1-az1",)
     assert pools["gpu-spot"].zones == ("mec1-az1",)
-    assert pools["gpu-gang"].zones == ("mec1-az1", "mec1-az3")
+    assert pools["training-gang"].zones == ("mec1-az1", "mec1-az3")
 
 
 def test_pool_placement_tells_architecture_and_gpus() -> None:
     pools = placed(name="enterprise").pools
-    assert pools["inference"].architecture == "arm64"
+    assert pools["cpu"].architecture == "arm64"
     assert (pools["gpu-training"].architecture, pools["gpu-training"].gpus_per_node) == ("x86_64", 8)
     assert pools["system"].gpus_per_node == 0
 
@@ -111,12 +111,12 @@ def test_gpu_pool_kept_to_lost_zones_is_refused() -> None:
 
 def test_gpu_type_offered_only_in_lost_zones_names_what_still_stands() -> None:
     message = refused(OnlyLostZonesError, {"network.zone_conditions": {"mec1-az1": "lost"}})
-    assert "g6.4xlarge is offered in mec1-az1, mec1-az2 only, and lost" in message
+    assert "node_pools.gpu: g6.xlarge is offered in mec1-az1, mec1-az2 only, and lost" in message
     assert "use instead p5en.48xlarge" in message
 
 
 def test_one_zone_is_too_few() -> None:
-    overrides = {"network.zone_conditions": {"mec1-az1": "lost"}, SPOT: None}
+    overrides = {"network.zone_conditions": {"mec1-az1": "lost"}, "node_pools.gpu": None, SPOT: None}
     message = refused(TooFewZonesError, overrides)
     assert "1 usable zone in me-central-1 (mec1-az1 lost, mec1-az2 lost, mec1-az3 impaired)" in message
 
@@ -126,14 +126,14 @@ def test_unknown_zone_of_a_pool_is_refused() -> None:
 
 
 def test_mixed_architectures_are_refused() -> None:
-    overrides = {"node_pools.inference.instance_types": ["m7g.xlarge", "m7i.xlarge"]}
+    overrides = {"node_pools.cpu-spot.instance_types": ["m7g.xlarge", "m7i.xlarge"]}
     assert "m7g.xlarge arm64, m7i.xlarge x86_64; a pool has one machine image" in refused(PoolMixError, overrides)
 
 
 def test_gpu_pool_without_gpus_and_cpu_pool_with_gpus_are_refused() -> None:
     assert "m7g.xlarge has no GPU" in refused(PoolMixError, {f"{SPOT}.instance_types": ["m7g.xlarge"]})
     assert "g5.xlarge has GPUs; set purpose=gpu" in refused(
-        PoolMixError, {"node_pools.inference.instance_types": ["g5.xlarge"]}
+        PoolMixError, {"node_pools.cpu-spot.instance_types": ["g5.xlarge"]}
     )
 
 
@@ -147,7 +147,7 @@ def test_types_that_share_no_zone_are_refused() -> None:
 def test_vpc_too_small_names_the_prefix_that_would_do() -> None:
     message = refused(CidrTooSmallError, {"network.cidr": "10.1.2.0/24"})
     assert "network.cidr: given 10.1.2.0/24; too small for 3 zones" in message
-    assert message.endswith("allowed: /21 or larger, up to /16; use 10.1.0.0/21")
+    assert message.endswith("allowed: /20 or larger, up to /16; use 10.1.0.0/20")
 
 
 def test_vpc_must_hold_the_nodes_and_pods_of_a_zone_at_their_most() -> None:
@@ -172,7 +172,7 @@ def test_a_block_is_accepted_exactly_from_the_needed_prefix_up(prefix: int, name
 @given(more=st.integers(0, 40))
 def test_needed_block_never_shrinks_when_a_pool_grows(more: int) -> None:
     small = blueprints.load("smb")
-    large = blueprints.load("smb", {"node_pools.inference.max_nodes": 6 + more})
+    large = blueprints.load("smb", {"node_pools.cpu-spot.max_nodes": 6 + more})
     pools = place(small).pools
     assert needed_prefix(large, 3, pools) <= needed_prefix(small, 3, pools)
     assert max(addresses_per_zone(large, pools).values()) >= max(addresses_per_zone(small, pools).values())

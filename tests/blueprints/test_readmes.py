@@ -59,4 +59,4 @@ def test_enterprise_readme_states_the_gpus_of_its_pools() -> None:
     pools = place(blueprint).pools
     gpus = {pool.name: pool.max_nodes * pools[pool.name].gpus_per_node for pool in blueprint.node_pools}
     assert f"{gpus['gpu-training']} L4 GPUs on demand and {gpus['gpu-spot']} on spot" in text
-    assert f"{gpus['gpu-gang']} H200" in text
+    assert f"{gpus['training-gang']} H200" in text

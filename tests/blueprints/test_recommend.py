@@ -34,8 +34,8 @@ def test_small_need_gets_smb_on_spot_cpu_nodes() -> None:
     answer = recommend(Need())
     assert (answer.outcome, answer.name, answer.accelerator) == (Outcome.FITS, "smb", "cpu")
     assert answer.blueprint is not None
-    inference = next(pool for pool in answer.blueprint.node_pools if pool.name == "inference")
-    assert (inference.capacity, inference.instance_types[0], inference.desired_nodes) == ("spot", "m7g.xlarge", 2)
+    serving = next(pool for pool in answer.blueprint.node_pools if pool.name == "cpu-spot")
+    assert (serving.capacity, serving.instance_types[0], serving.desired_nodes) == ("spot", "m7g.xlarge", 2)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_model_that_one_small_gpu_does_not_hold_gets_enterprise() -> None:
     assert (answer.name, answer.accelerator) == ("enterprise", "gpu")
     assert answer.reasons[0].startswith("smb cannot: ")
     assert answer.blueprint is not None
-    pool = next(pool for pool in answer.blueprint.node_pools if pool.name == "gpu-inference")
+    pool = next(pool for pool in answer.blueprint.node_pools if pool.name == "gpu")
     assert pool.instance_types == ("p5en.48xlarge",)
 
 

@@ -66,7 +66,7 @@ def test_show_tells_zones_with_condition_source_and_use() -> None:
 def test_show_applies_set() -> None:
     shown = answer("show", "smb", "--set", "node_pools.gpu-spot.max_nodes=8", "--set", "network.cidr=10.9.0.0/16")
     assert shown["blueprint"]["network"]["cidr"] == "10.9.0.0/16"
-    assert shown["blueprint"]["node_pools"][2]["max_nodes"] == 8
+    assert {pool["name"]: pool["max_nodes"] for pool in shown["blueprint"]["node_pools"]}["gpu-spot"] == 8
 
 
 def test_diff_names_keys_with_both_values_and_both_costs() -> None:
@@ -108,7 +108,7 @@ def test_recommend_gives_pools_replicas_storage_and_cost() -> None:
     found = answer("recommend", "--requests-per-second", "200", "--gpu-hours", "100", "--budget", "8000 AED")
     assert (found["outcome"], found["blueprint"]) == ("fits", "smb")
     assert found["serving"]["replicas"] >= 2
-    assert {pool["name"] for pool in found["node_pools"]} == {"system", "inference", "gpu-spot"}
+    assert {pool["name"] for pool in found["node_pools"]} == {"system", "cpu", "cpu-spot", "gpu", "gpu-spot"}
     assert found["storage"]["stored_gib"] == 500
     assert found["cost"]["usd_per_month"]["expected"] > 0
 
@@ -155,7 +155,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], line:
 
 
 def test_what_has_no_price_is_a_failure_and_not_bad_input() -> None:
-    pool = "node_pools.inference"
+    pool = "node_pools.cpu-spot"
     result = run("cost", "smb", "--set", f"{pool}.instance_types=[i7i.xlarge]", "--set", f"{pool}.capacity=on_demand")
     assert result.exit_code == 1
     assert "no price for i7i.xlarge" in result.stderr

@@ -1,5 +1,5 @@
-"""A GPU pool in a zone without GPUs never starts; a stateful pod on spot loses its state; a node that can be asked for
-its credentials by any pod has no Pod Identity at all."""
+"""Karpenter cannot make the nodes that it runs on; a node that can be asked for its credentials by any pod has no Pod
+Identity at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from blueprints.schema import NodePool
 from components.base import ComponentSpecError
 from components.node_pools import NodePools, PlacedPool, check_pools
-from components.userdata import node_config, user_data
+from manifests.userdata import node_config, user_data
 from stacks.compute import placed_pools
 from tests.support.platforms import BOUNDARY_ARN, NAMES, Platform, platform
 from tests.support.recorder import Recording, Registered, record
@@ -49,70 +49,46 @@ def group(recording: Recording, pool: str) -> Registered:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_pool_is_a_node_group_with_a_launch_template_of_its_own(name: str) -> None:
-    subject, recording = platform(name), build(name)
-    count = len(subject.blueprint.node_pools)
+def test_each_system_pool_is_a_node_group_with_a_launch_template_of_its_own(name: str) -> None:
+    systems, recording = pools_of(platform(name), "system"), build(name)
     assert recording.types() == {
         "falaj:compute:NodePools": 1,
         "aws:iam/role:Role": 1,
         "aws:iam/rolePolicyAttachment:RolePolicyAttachment": 2,
-        TEMPLATE: count,
-        GROUP: count,
+        TEMPLATE: len(systems),
+        GROUP: len(systems),
     }
-    for pool in subject.blueprint.node_pools:
+    for pool in systems:
         template = recording.named(f"pools-{pool.name}-template", TEMPLATE)
         assert group(recording, pool.name).inputs["launchTemplate"] == {"id": template.id, "version": "1"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sizes_and_capacity_are_the_blueprints(name: str) -> None:
+def test_sizes_and_zones_are_the_blueprints(name: str) -> None:
     recording = build(name)
-    for pool in platform(name).blueprint.node_pools:
+    for pool in pools_of(platform(name), "system"):
         inputs = group(recording, pool.name).inputs
         assert inputs["scalingConfig"] == {
             "minSize": pool.min_nodes,
             "desiredSize": pool.desired_nodes,
             "maxSize": pool.max_nodes,
         }
-        assert inputs["capacityType"] == {"spot": "SPOT", "on_demand": "ON_DEMAND"}[pool.capacity]
         assert inputs["instanceTypes"] == list(pool.instance_types)
         assert inputs["version"] == "1.35"
+        assert sorted(inputs["subnetIds"]) == ["subnet-1", "subnet-3"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gpu_pools_stand_only_where_the_region_offers_their_gpus(name: str) -> None:
+def test_system_nodes_boot_the_image_of_their_processor(name: str) -> None:
     recording = build(name)
-    for pool in pools_of(platform(name), "gpu"):
-        everywhere = pool.instance_types[0].startswith("p5en")
-        expected = ["subnet-1", "subnet-3"] if everywhere else ["subnet-1"]
-        assert sorted(group(recording, pool.name).inputs["subnetIds"]) == expected
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_gpu_nodes_boot_the_gpu_image_and_keep_other_pods_off(name: str) -> None:
-    recording = build(name)
-    for pool in pools_of(platform(name), "gpu"):
-        inputs = group(recording, pool.name).inputs
-        assert inputs["amiType"] == "AL2023_x86_64_NVIDIA"
-        assert {"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"} in inputs["taints"]
-        assert inputs["labels"]["nvidia.com/gpu.present"] == "true"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_cpu_nodes_boot_the_image_of_their_processor(name: str) -> None:
-    recording = build(name)
-    for pool in (*pools_of(platform(name), "cpu"), *pools_of(platform(name), "system")):
+    for pool in pools_of(platform(name), "system"):
         assert group(recording, pool.name).inputs["amiType"] == "AL2023_ARM_64_STANDARD"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_spot_nodes_admit_only_pods_that_survive_an_interruption(name: str) -> None:
-    recording = build(name)
-    taint = {"key": "falaj.dev/interruptible", "value": "true", "effect": "NO_SCHEDULE"}
-    for pool in platform(name).blueprint.node_pools:
-        inputs = group(recording, pool.name).inputs
-        assert (taint in inputs["taints"]) is (pool.capacity == "spot")
-        assert inputs["labels"]["falaj.dev/capacity"] == pool.capacity.replace("_", "-")
+def test_system_nodes_carry_the_labels_that_pods_ask_for(name: str) -> None:
+    labels = group(build(name), "system").inputs["labels"]
+    assert labels == {"falaj.dev/capacity": "on-demand", "falaj.dev/pool": "system", "falaj.dev/purpose": "system"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,7 +130,7 @@ def test_what_a_template_launches_carries_the_platforms_tags() -> None:
     assert tagged["instance"]["Name"] == "falaj-dev-system"
 
 
-def test_the_autoscaler_owns_the_number_of_nodes() -> None:
+def test_a_deployment_does_not_scale_back_what_an_operator_scaled() -> None:
     assert {found.ignore_changes for found in build("smb").of(GROUP)} == {("scalingConfig.desiredSize",)}
 
 
@@ -197,9 +173,22 @@ def test_pods_get_less_than_the_two_minutes_of_a_spot_notice_to_stop() -> None:
 
 
 def test_local_disks_are_striped_only_where_every_type_has_them() -> None:
-    recording = build("smb")
-    striped = {template.name for template in recording.of(TEMPLATE) if "RAID0" in decoded(template.inputs["userData"])}
-    assert striped == {"pools-gpu-spot-template"}
+    (system,) = pools_of(platform("smb"), "system")
+    striped = {
+        types: "RAID0" in decoded(build("smb", [placed(system, types)]).of(TEMPLATE)[0].inputs["userData"])
+        for types in (("m7gd.xlarge",), ("m7gd.xlarge", "m7g.xlarge"), ("m7g.xlarge",))
+    }
+    assert striped == {("m7gd.xlarge",): True, ("m7gd.xlarge", "m7g.xlarge"): False, ("m7g.xlarge",): False}
+
+
+def placed(pool: NodePool, types: tuple[str, ...]) -> PlacedPool:
+    return PlacedPool(pool.model_copy(update={"instance_types": types}), tuple(SUBNETS), "arm64")
+
+
+def test_refuses_a_pool_that_is_karpenters() -> None:
+    (spot,) = (pool for pool in platform("smb").blueprint.node_pools if pool.name == "cpu-spot")
+    with pytest.raises(ComponentSpecError, match="purpose=cpu is Karpenter's"):
+        check_pools([PlacedPool(spot, tuple(SUBNETS), "arm64")], tuple(SUBNETS))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What an Amazon Linux 2023 node is told at boot: nodeadm's NodeConfig inside MIME user data.
 
-Pure.  EKS merges this document with the cluster's own details, so it holds only what differs from the defaults.
-Source: Amazon EKS AMI, nodeadm API reference ``node.eks.aws/v1alpha1``.
+Pure.  EKS and Karpenter merge this document with the cluster's own details, so it holds only what differs from the
+defaults.  Source: Amazon EKS AMI, nodeadm API reference ``node.eks.aws/v1alpha1``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ def node_config(*, instance_store_raid: bool) -> dict[str, object]:
 
 
 def user_data(config: dict[str, object]) -> str:
-    """Return launch template user data: base64 of a MIME document with one NodeConfig part (JSON is YAML)."""
-    document = "\n".join(
+    """Return the user data of a launch template: ``mime_document`` in base64."""
+    return base64.b64encode(mime_document(config).encode()).decode()
+
+
+def mime_document(config: dict[str, object]) -> str:
+    """Return a MIME document with one NodeConfig part (JSON is YAML), as Karpenter takes it."""
+    return "\n".join(
         (
             "MIME-Version: 1.0",
             f'Content-Type: multipart/mixed; boundary="{_BOUNDARY}"',
@@ -51,4 +56,3 @@ def user_data(config: dict[str, object]) -> str:
             "",
         )
     )
-    return base64.b64encode(document.encode()).decode()
