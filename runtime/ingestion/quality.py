@@ -1,0 +1,182 @@
+"""Which records of a frame keep their contract, and why the others do not.  Pure."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from runtime.ingestion.errors import ContractError, SourceError
+
+if TYPE_CHECKING:
+    from runtime.ingestion.contract import Contract
+
+REASONS_PER_RECORD: Final = 8
+_TRUE: Final = ("true", "t", "1", "yes")
+_FALSE: Final = ("false", "f", "0", "no")
+_ZONED: Final = r"(Z|[+-]\d\d:?\d\d)$"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A frame split in two.
+
+    ``accepted``  the records that keep the contract, with its columns and types and nothing else, in their order
+    ``places``    for each accepted record its place in the frame that was checked
+    ``reasons``   for each other record, by its place: what is wrong, never its values
+    """
+
+    accepted: pl.DataFrame
+    places: pl.Series
+    reasons: dict[int, list[str]]
+
+    @property
+    def failed_fraction(self) -> float:
+        total = self.accepted.height + len(self.reasons)
+        return len(self.reasons) / total if total else 0.0
+
+
+def prepared(raw: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """A file's records ``raw`` with the contract's columns.  Raises SourceError when the raw ones do not allow that."""
+    if contract.prepare is None:
+        return raw
+    try:
+        made = contract.prepare(raw)
+    except pl.exceptions.ColumnNotFoundError as error:
+        missing = str(error).splitlines()[0]
+        raise SourceError(
+            f"columns for {contract.table} cannot be made: no column {missing}; given: {', '.join(raw.columns)[:300]}"
+        ) from error
+    if made.height != raw.height:
+        raise ContractError(
+            f"contract of {contract.table}: prepare made {made.height} records of {raw.height}; allowed: a row each"
+        )
+    return made
+
+
+def check(given: pl.DataFrame, contract: Contract) -> Checked:
+    """Splits ``given``, records with the contract's columns, into those that keep the contract and those that do not.
+
+    Raises SourceError when the columns themselves are wrong: then no record can be right.
+    """
+    _check_columns(given.columns, contract)
+    reasons: dict[int, list[str]] = defaultdict(list)
+    columns = []
+    unreadable: set[tuple[int, str]] = set()
+    for name, kind in contract.types.items():
+        source = given[name] if name in given.columns else _nothing(name, kind, given.height)
+        converted = _converted(source, kind).alias(name)
+        columns.append(converted)
+        for place in (source.is_not_null() & converted.is_null()).arg_true().to_list():
+            reasons[place].append(f"{name}: not {_in_words(kind)}")
+            unreadable.add((place, name))
+    typed = pl.DataFrame(columns)
+    for place, column, text in _violations(typed, contract):
+        if (place, column) not in unreadable and len(reasons[place]) < REASONS_PER_RECORD:
+            reasons[place].append(f"{column}: {text}" if column else text)
+    if not reasons:
+        return Checked(typed, pl.Series("place", range(typed.height), dtype=pl.Int64), {})
+    wrong = pl.Series("wrong", list(reasons), dtype=pl.Int64)
+    kept = pl.Series("place", range(typed.height), dtype=pl.Int64).filter(
+        ~pl.Series(range(typed.height), dtype=pl.Int64).is_in(wrong.implode())
+    )
+    return Checked(typed[kept], kept, dict(sorted(reasons.items())))
+
+
+def _check_columns(given: list[str], contract: Contract) -> None:
+    """Raises SourceError that names what is missing and what is not allowed."""
+    schema = contract.schema
+    missing = [name for name, column in schema.columns.items() if name not in given and not column.nullable]
+    unknown = [name for name in given if name not in schema.columns] if schema.strict is True else []
+    problems = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown[:20])}"] * bool(
+        unknown
+    )
+    if problems:
+        raise SourceError(
+            f"columns do not fit {contract.table} version {contract.version} ({'; '.join(problems)}); "
+            f"allowed: {', '.join(schema.columns)}"
+        )
+
+
+def _converted(given: pl.Series, kind: Any) -> pl.Series:
+    """``given`` as ``kind``; null where that cannot be."""
+    if given.dtype == kind:
+        return given
+    if given.dtype == pl.String:
+        if kind == pl.Boolean:
+            lower = pl.col(given.name).str.to_lowercase()
+            truth = pl.when(lower.is_in(_TRUE)).then(True).when(lower.is_in(_FALSE)).then(False)
+            return given.to_frame().select(truth).to_series()
+        if isinstance(kind, pl.Datetime):
+            zoned = pl.when(pl.col(given.name).str.contains(_ZONED)).then(pl.col(given.name))
+            return (
+                given.to_frame()
+                .select(zoned)
+                .to_series()
+                .str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+            )
+        if kind == pl.Date:
+            return given.str.to_date(strict=False)
+        if kind.is_integer():
+            whole = given.cast(kind, strict=False)
+            # JSON has one kind of number, and some writers give a whole one a fraction: 5.0 is 5.
+            return whole if whole.null_count() == given.null_count() else whole.fill_null(_whole(given, kind))
+    if given.dtype == pl.Null:
+        return given.cast(kind)
+    if kind.is_integer() and given.dtype.is_float():
+        whole = given.to_frame().select(
+            pl.when(pl.col(given.name) == pl.col(given.name).floor()).then(pl.col(given.name))
+        )
+        return whole.to_series().cast(kind, strict=False)
+    if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone is None:
+        return _nothing(given.name, kind, len(given))  # whose hour is it?
+    try:
+        return given.cast(kind, strict=False)
+    except pl.exceptions.InvalidOperationError:
+        return _nothing(given.name, kind, len(given))
+
+
+def _nothing(name: str, kind: Any, height: int) -> pl.Series:
+    return pl.Series(name, [None], dtype=kind).new_from_index(0, height)
+
+
+def _whole(given: pl.Series, kind: Any) -> pl.Series:
+    number = given.cast(pl.Float64, strict=False)
+    whole = number.to_frame().select(pl.when(pl.col(given.name) == pl.col(given.name).floor()).then(pl.col(given.name)))
+    return whole.to_series().cast(kind, strict=False)
+
+
+def _violations(typed: pl.DataFrame, contract: Contract) -> list[tuple[int, str, str]]:
+    """(place, column or "", what is wrong), as pandera finds them."""
+    from pandera.errors import SchemaErrors
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandera asks polars for widths in a way that polars finds slow
+            contract.schema.validate(typed, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+    else:
+        return []
+    if cases["index"].null_count():
+        whole = cases.filter(pl.col("index").is_null())
+        raise ContractError(
+            f"contract of {contract.table}: {whole['check'][0]} concerns no record; make it a row's check"
+        )
+    return [
+        (place, column or "", "must not be empty" if name == "not_nullable" else str(name))
+        for place, column, name in cases.select("index", "column", "check").iter_rows()
+    ]
+
+
+def _in_words(kind: Any) -> str:
+    if kind.is_integer():
+        return "a whole number in range"
+    if kind.is_float():
+        return "a number"
+    if isinstance(kind, pl.Datetime):
+        return "a time with its zone"
+    return {pl.Boolean: "true or false", pl.Date: "a date"}.get(kind, "text")
