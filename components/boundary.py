@@ -59,6 +59,10 @@ def boundary_statements(environment: Environment, *, boundary_arn: str) -> list[
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             [f"arn:{environment.partition}:ecr:{environment.region}:*:repository/*"],
         ),
+        # Which machine image a release of EKS's is stands in public parameters.
+        allow(
+            "CeilingPublicParameters", ["ssm:GetParameter"], [environment.arn("ssm", "parameter/aws/*", owned=False)]
+        ),
         allow("CeilingUnrestrictable", UNRESTRICTABLE_ACTIONS, ["*"]),
         allow(
             "CeilingBuckets", ["s3:*"], [environment.arn("s3", f"{environment.prefix}-*", regional=False, owned=False)]
@@ -73,7 +77,7 @@ def boundary_statements(environment: Environment, *, boundary_arn: str) -> list[
                 "sts:AssumeRole",
                 "sts:TagSession",
             ],
-            [environment.arn("iam", "role/*", regional=False), environment.arn("iam", "policy/*", regional=False)],
+            [environment.arn("iam", f"{kind}/*", regional=False) for kind in ("instance-profile", "policy", "role")],
         ),
         deny(
             "NothingOutsideTheRegion",

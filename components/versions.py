@@ -48,6 +48,10 @@ ADDON_VERSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Kubernetes minor -> EKS add-on -> version."""
 
+NODE_IMAGE = "al2023@v20260903"
+"""Alias of the image of Karpenter's nodes: Amazon Linux 2023 for EKS, and its release.  Source: releases of
+awslabs/amazon-eks-ami, which build every alias for Kubernetes 1.33 to 1.36, read 2026-11-23."""
+
 VALKEY_VERSION = "8.1"
 """ElastiCache for Valkey engine version.  Source: ElastiCache user guide, supported engines, read 2026-11-23."""
 VALKEY_PARAMETER_FAMILY = "valkey8"

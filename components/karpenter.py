@@ -1,0 +1,377 @@
+"""Karpenter: what its controller may do in the account, how it hears of interruptions, and its node pools.
+
+Two components around the charts, which install the controller and its kinds: ``KarpenterAccess`` stands before them,
+for a controller that starts without its role caches denials; ``KarpenterPools`` after them, for its objects are of their
+kinds.
+
+Sources: Karpenter's AWS provider 1.14, "CloudFormation" reference (which calls, on what) and "Interruption" (which
+events).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pulumi
+from pulumi_aws import cloudwatch, eks, iam, sqs
+
+from blueprints.placement import Placement
+from blueprints.schema import Blueprint
+from components.base import PlatformComponent
+from components.iam_documents import (
+    Conditions,
+    Statement,
+    allow,
+    identity_document,
+    require_tls_statements,
+    resource_document,
+)
+from components.kubernetes_objects import KubernetesComponent
+from components.naming import Environment
+from components.trust_documents import pod_identity_trust_document
+from components.versions import NODE_IMAGE
+from manifests.node_pools import Machines, node_pool_objects
+from manifests.objects import SYSTEM_NAMESPACE
+
+SERVICE_ACCOUNT = "karpenter"
+"""As the chart names it."""
+
+INTERRUPTION_RETENTION_SECONDS = 300
+"""A spot instance is gone two minutes after its notice; an older message helps nobody."""
+
+INTERRUPTION_EVENTS: Mapping[str, object] = {
+    "$or": [
+        {
+            "source": ["aws.ec2"],
+            "detail-type": [
+                "EC2 Instance Rebalance Recommendation",
+                "EC2 Instance State-change Notification",
+                "EC2 Spot Instance Interruption Warning",
+            ],
+        },
+        {
+            "source": ["aws.health"],
+            "detail-type": ["AWS Health Event"],
+            "detail": {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]},
+        },
+    ]
+}
+"""What takes a node away.  One rule: four of the same target would be four things to keep alike."""
+
+SPOT_SERVICE_ROLE = "aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+
+
+class KarpenterAccess(PlatformComponent):
+    """What the controller needs in the account.
+
+    Children: the controller's role, inline policy and pod identity association; the nodes' instance profile; the queue
+    of interruptions with its policy, and the rule and target that fill it.
+    """
+
+    controller_role_arn: pulumi.Output[str]
+    instance_profile_name: pulumi.Output[str]
+    interruption_queue_name: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        environment: Environment,
+        cluster_name: str,
+        cluster_ready: pulumi.Resource,
+        node_role_arn: pulumi.Input[str],
+        node_role_name: pulumi.Input[str],
+        key_arn: pulumi.Input[str],
+        boundary_arn: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("falaj:compute:KarpenterAccess", name, opts)
+        self._environment = environment
+        profile = iam.InstanceProfile(
+            f"{name}-nodes",
+            name=environment.physical_name("karpenter-node"),
+            role=node_role_name,
+            opts=self.child_opts(),
+        )
+        queue = self._interruption_queue(name, key_arn)
+        role = iam.Role(
+            f"{name}-controller",
+            name=environment.physical_name("karpenter"),
+            description=f"Pod Identity of {SYSTEM_NAMESPACE}/{SERVICE_ACCOUNT}",
+            assume_role_policy=pod_identity_trust_document(
+                account_id=environment.account_id,
+                cluster_arn=environment.arn("eks", f"cluster/{cluster_name}"),
+                namespace=SYSTEM_NAMESPACE,
+                service_account=SERVICE_ACCOUNT,
+            ),
+            permissions_boundary=boundary_arn,
+            opts=self.child_opts(),
+        )
+        policy = iam.RolePolicy(
+            f"{name}-controller-policy",
+            name="nodes",
+            role=role.name,
+            policy=pulumi.Output.all(node_role_arn, profile.arn, queue.arn, key_arn).apply(
+                lambda arns: identity_document(controller_statements(environment, cluster_name, *arns))
+            ),
+            opts=self.child_opts(),
+        )
+        association = eks.PodIdentityAssociation(
+            f"{name}-controller-association",
+            cluster_name=cluster_name,
+            namespace=SYSTEM_NAMESPACE,
+            service_account=SERVICE_ACCOUNT,
+            role_arn=role.arn,
+            opts=self.child_opts(depends_on=[cluster_ready, policy]),
+        )
+        self.resources: Sequence[pulumi.Resource] = [association, profile]
+        """What must stand before the controller starts."""
+        self.controller_role_arn = role.arn
+        self.instance_profile_name = profile.name
+        self.interruption_queue_name = queue.name
+        self.register_declared_outputs()
+
+    def _interruption_queue(self, name: str, key_arn: pulumi.Input[str]) -> sqs.Queue:
+        queue = sqs.Queue(
+            f"{name}-interruptions",
+            name=self._environment.physical_name("karpenter", limit=80),
+            message_retention_seconds=INTERRUPTION_RETENTION_SECONDS,
+            kms_master_key_id=key_arn,
+            opts=self.child_opts(),
+        )
+        rule = cloudwatch.EventRule(
+            f"{name}-interruptions-rule",
+            name=self._environment.physical_name("karpenter"),
+            description="What takes an instance away, for Karpenter to drain its node first",
+            event_pattern=json.dumps(INTERRUPTION_EVENTS, sort_keys=True),
+            opts=self.child_opts(),
+        )
+        policy = sqs.QueuePolicy(
+            f"{name}-interruptions-policy",
+            queue_url=queue.url,
+            policy=pulumi.Output.all(queue.arn, rule.arn).apply(lambda arns: queue_document(arns[0], arns[1])),
+            opts=self.child_opts(),
+        )
+        cloudwatch.EventTarget(
+            f"{name}-interruptions-target",
+            rule=rule.name,
+            arn=queue.arn,
+            opts=self.child_opts(depends_on=[policy]),
+        )
+        return queue
+
+
+class KarpenterPools(KubernetesComponent):
+    """The blueprint's node pools.
+
+    Children: per pool that is not a system pool an EC2NodeClass and a NodePool.  ``simulated``: a KWOKNodeClass in
+    place of the EC2NodeClass, for a cluster whose nodes are kwok's.  ``subnet_ids``: zone id -> private subnet.  Raises
+    UnschedulablePoolError for a pool that could never make a node.
+    """
+
+    node_pool_names: Sequence[str]
+
+    def __init__(
+        self,
+        name: str,
+        blueprint: Blueprint,
+        placement: Placement,
+        *,
+        environment: Environment,
+        instance_profile_name: pulumi.Input[str],
+        subnet_ids: Mapping[str, pulumi.Input[str]],
+        security_group_id: pulumi.Input[str],
+        key_arn: pulumi.Input[str],
+        simulated: bool = False,
+        depends_on: Sequence[pulumi.Resource] = (),
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        machines = Machines(
+            instance_profile=instance_profile_name,
+            subnet_ids=subnet_ids,
+            security_group_id=security_group_id,
+            key_arn=key_arn,
+            image=NODE_IMAGE,
+            tags={**environment.default_tags(), "Name": environment.prefix},
+        )
+        objects = node_pool_objects(blueprint, placement, None if simulated else machines)
+        super().__init__("falaj:kubernetes:NodePools", name, opts)
+        classes = [made for made in objects if made["kind"] != "NodePool"]
+        pools = [made for made in objects if made["kind"] == "NodePool"]
+        declared = {
+            made["metadata"]["name"]: self.declare(
+                made, depends_on=depends_on, logical_name=f"{name}-{made['metadata']['name']}-class"
+            )
+            for made in classes
+        }
+        # A pool goes before its class when it is taken away: Karpenter keeps a class as long as nodes are of it.
+        self.resources: Sequence[pulumi.Resource] = [
+            self.declare(
+                made,
+                depends_on=[declared[made["metadata"]["name"]]],
+                logical_name=f"{name}-{made['metadata']['name']}",
+            )
+            for made in pools
+        ]
+        """The node pools, for pods that are waited for to depend on."""
+        self.node_pool_names = [made["metadata"]["name"] for made in pools]
+        self.register_declared_outputs()
+
+
+def controller_statements(
+    environment: Environment, cluster_name: str, node_role_arn: str, profile_arn: str, queue_arn: str, key_arn: str
+) -> list[Statement]:
+    """Return what the controller may do: make, tag and end instances of this cluster, and read what that takes.
+
+    Whatever it makes carries the cluster's tag, and it may change only what carries it.  It makes no instance profiles
+    (there is one) and asks no prices (their API lies outside the region).
+    """
+    owned = f"kubernetes.io/cluster/{cluster_name}"
+    made = [_ec2(environment, kind) for kind in ("fleet", "instance", "launch-template", "network-interface", "volume")]
+    spot_requests = _ec2(environment, "spot-instances-request")
+    requested: Conditions = {
+        "StringEquals": {f"aws:RequestTag/{owned}": "owned", "aws:RequestTag/eks:eks-cluster-name": cluster_name},
+        "StringLike": {"aws:RequestTag/karpenter.sh/nodepool": "*"},
+    }
+    existing: Conditions = {
+        "StringEquals": {f"aws:ResourceTag/{owned}": "owned"},
+        "StringLike": {"aws:ResourceTag/karpenter.sh/nodepool": "*"},
+    }
+    return [
+        allow(
+            "LaunchFrom",
+            ["ec2:CreateFleet", "ec2:RunInstances"],
+            [
+                environment.arn("ec2", "image/*", owned=False),
+                environment.arn("ec2", "snapshot/*", owned=False),
+                *(_ec2(environment, kind) for kind in ("capacity-reservation", "security-group", "subnet")),
+            ],
+        ),
+        allow(
+            "LaunchFromOwnTemplate",
+            ["ec2:CreateFleet", "ec2:RunInstances"],
+            [_ec2(environment, "launch-template")],
+            conditions=existing,
+        ),
+        allow(
+            "LaunchTagged",
+            ["ec2:CreateFleet", "ec2:CreateLaunchTemplate", "ec2:RunInstances"],
+            [*made, spot_requests],
+            conditions=requested,
+        ),
+        allow(
+            "TagAtLaunch",
+            ["ec2:CreateTags"],
+            [*made, spot_requests],
+            conditions={
+                **requested,
+                "StringEquals": {
+                    **requested["StringEquals"],
+                    "ec2:CreateAction": ["CreateFleet", "CreateLaunchTemplate", "RunInstances"],
+                },
+            },
+        ),
+        allow(
+            "TagOwn",
+            ["ec2:CreateTags"],
+            [_ec2(environment, "instance")],
+            conditions={
+                **existing,
+                "StringEqualsIfExists": {"aws:RequestTag/eks:eks-cluster-name": cluster_name},
+                "ForAllValues:StringEquals": {
+                    "aws:TagKeys": ["Name", "eks:eks-cluster-name", "karpenter.sh/nodeclaim"]
+                },
+            },
+        ),
+        allow(
+            "EndOwn",
+            ["ec2:DeleteLaunchTemplate", "ec2:TerminateInstances"],
+            [_ec2(environment, "instance"), _ec2(environment, "launch-template")],
+            conditions=existing,
+        ),
+        allow(
+            "Look",
+            [
+                f"ec2:Describe{what}"
+                for what in (
+                    "CapacityReservations",
+                    "Images",
+                    "InstanceStatus",
+                    "InstanceTypeOfferings",
+                    "InstanceTypes",
+                    "Instances",
+                    "LaunchTemplates",
+                    "PlacementGroups",
+                    "SecurityGroups",
+                    "SpotPriceHistory",
+                    "Subnets",
+                )
+            ],
+            ["*"],
+            conditions={"StringEquals": {"aws:RequestedRegion": environment.region}},
+        ),
+        allow("LookUpImages", ["ssm:GetParameter"], [environment.arn("ssm", "parameter/aws/service/*", owned=False)]),
+        allow("LookUpCluster", ["eks:DescribeCluster"], [environment.arn("eks", f"cluster/{cluster_name}")]),
+        allow("LookUpProfile", ["iam:GetInstanceProfile"], [profile_arn]),
+        allow(
+            "HandNodesTheirRole",
+            ["iam:PassRole"],
+            [node_role_arn],
+            conditions={"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+        ),
+        # EC2 makes its role for spot with an account's first spot instance, on behalf of whoever asks for that.
+        allow(
+            "FirstSpotInstance",
+            ["iam:CreateServiceLinkedRole"],
+            [environment.arn("iam", f"role/{SPOT_SERVICE_ROLE}", regional=False)],
+            conditions={"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
+        ),
+        allow(
+            "HearOfInterruptions",
+            ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"],
+            [queue_arn],
+        ),
+        allow(
+            "ReadInterruptions",
+            ["kms:Decrypt"],
+            [key_arn],
+            conditions={"StringEquals": {"kms:ViaService": f"sqs.{environment.region}.amazonaws.com"}},
+        ),
+        # The volumes of what it launches are encrypted on its behalf.
+        allow(
+            "EncryptVolumes",
+            ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"],
+            [key_arn],
+            conditions={"StringEquals": {"kms:ViaService": f"ec2.{environment.region}.amazonaws.com"}},
+        ),
+        allow(
+            "GrantVolumes",
+            ["kms:CreateGrant"],
+            [key_arn],
+            conditions={
+                "Bool": {"kms:GrantIsForAWSResource": "true"},
+                "StringEquals": {"kms:ViaService": f"ec2.{environment.region}.amazonaws.com"},
+            },
+        ),
+    ]
+
+
+def queue_document(queue_arn: str, rule_arn: str) -> str:
+    """Return the queue's policy: one rule delivers, and everybody uses TLS."""
+    return resource_document(
+        [
+            allow(
+                "RuleDelivers",
+                ["sqs:SendMessage"],
+                [queue_arn],
+                principals={"Service": ["events.amazonaws.com"]},
+                conditions={"ArnEquals": {"aws:SourceArn": rule_arn}},
+            ),
+            *require_tls_statements("sqs:*", [queue_arn]),
+        ]
+    )
+
+
+def _ec2(environment: Environment, kind: str) -> str:
+    return environment.arn("ec2", f"{kind}/*")
