@@ -1,0 +1,1 @@
+"""Whole projects that use the runtime as a customer would."""
