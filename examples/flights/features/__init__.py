@@ -1,0 +1,37 @@
+"""The feature project of the flights example: ``examples.flights.features:PROJECT``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from examples.flights.features import computations as c
+from examples.flights.features.stream import tail_last_flight
+from runtime.features.project import Computation, Examples, FeatureProject, PathOf, StreamSource
+
+COMPLETED: Final = "falaj.flights.completed"
+
+
+def _declare(path_of: PathOf) -> Sequence[Any]:
+    # Importing Feast takes seconds; online reads and computations do without.
+    from examples.flights.features.definitions import declare
+
+    return declare(path_of)
+
+
+PROJECT: Final = FeatureProject(
+    name="flights",
+    declare=_declare,
+    computations={
+        "carrier_delays_v1": Computation((c.FLIGHTS,), c.carrier_delays_v1),
+        "origin_delays_v1": Computation((c.FLIGHTS,), c.origin_delays_v1),
+        "origin_delays_v2": Computation((c.FLIGHTS,), c.origin_delays_v2),
+        "route_delays_v1": Computation((c.FLIGHTS,), c.route_delays_v1),
+        "origin_weather_v1": Computation((c.WEATHER,), c.origin_weather_v1),
+        "plane_attributes_v1": Computation((c.PLANES,), c.plane_attributes_v1),
+        "tail_last_flight_v1": Computation((c.FLIGHTS,), c.tail_last_flight_v1),
+    },
+    examples=Examples((c.FLIGHTS,), c.late_arrival_examples, label=c.LABEL),
+    streams={COMPLETED: StreamSource("tail_last_flight_v1", tail_last_flight)},
+    subject_key="tailnum",
+)

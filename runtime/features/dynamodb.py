@@ -1,0 +1,271 @@
+"""DynamoDB as the online store: the pointer, the conditional write, copies and clean-up.
+
+Each generation has one table per view (``<endpoint>.<project>_g7.<view>``), which Feast makes; dropping a table costs
+nothing, deleting its items would.  The pointer is one item, so each transition is one conditional write.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from runtime.features.errors import OnlineStoreError
+from runtime.features.generations import (
+    LEASE_SECONDS,
+    Build,
+    GenerationRecord,
+    Generations,
+    busy,
+    lease_lost,
+)
+
+if TYPE_CHECKING:
+    from runtime.settings import Settings
+
+WRITERS: Final = 8
+"""Conditional writes cannot be batched; this many go at once."""
+
+Item = Mapping[str, Any]
+
+
+def resource(settings: Settings) -> Any:
+    """boto3's resource interface, which Feast uses, with the endpoint and credentials of ``settings``."""
+    import boto3
+
+    from runtime.aws import LOCAL_CREDENTIAL, client
+
+    credentials = {"aws_access_key_id": LOCAL_CREDENTIAL, "aws_secret_access_key": LOCAL_CREDENTIAL}
+    session = boto3.session.Session(region_name=settings.aws_region, **(credentials if settings.is_local else {}))
+    made = session.resource("dynamodb", endpoint_url=settings.aws_endpoint_url or None)
+    made.meta.client = client(settings, "dynamodb")
+    return made
+
+
+def table_template(settings: Settings) -> str:
+    """Feast's ``table_name_template``."""
+    return f"{settings.online_store_endpoint}.{{project}}.{{table_name}}"
+
+
+def put_newer(settings: Settings, table: str, items: Sequence[Item]) -> int:
+    """Puts items (low-level form, as Feast writes them) where they are newer than what is stored; returns how many.
+
+    Event times are ISO 8601 in UTC, so their order as text is their order in time.
+    """
+    client = _client(settings)
+
+    def put(item: Item) -> int:
+        try:
+            client.put_item(
+                TableName=table,
+                Item=item,
+                ConditionExpression="attribute_not_exists(entity_id) OR event_ts < :moment",
+                ExpressionAttributeValues={":moment": item["event_ts"]},
+            )
+        except client.exceptions.ConditionalCheckFailedException:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return sum(_asked(lambda: list(pool.map(put, items))))
+
+
+def carry_forward(settings: Settings, view: str, source: str, target: str) -> int:
+    """Copies the rows of a stream view between two generations' projects; newer ones there stay."""
+    template = table_template(settings)
+    table, other = (template.format(project=project, table_name=view) for project in (source, target))
+    client = _client(settings)
+    if table not in _tables(client, table):
+        return 0
+    pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+    return sum(_asked(lambda: [put_newer(settings, other, page["Items"]) for page in pages]))
+
+
+def drop_project(settings: Settings, project: str) -> int:
+    """Deletes the tables of one generation's project; returns how many."""
+    client = _client(settings)
+    prefix = table_template(settings).format(project=project, table_name="")
+    names = list(_tables(client, prefix))
+    for name in names:
+        _asked(lambda name=name: client.delete_table(TableName=name))
+    return len(names)
+
+
+class DynamoPointer:
+    """The pointer in DynamoDB.  ``clock``: seconds since 1970; leases compare the clocks of builders."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        project: str,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = _client(settings)
+        self._project = project
+        self._table = f"{settings.online_store_endpoint}.{project}.generations"
+        self._encryption: dict[str, Any] = {"Enabled": True, "SSEType": "KMS"}
+        if settings.kms_key_arn:
+            self._encryption["KMSMasterKeyId"] = settings.kms_key_arn
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._made = False
+
+    def read(self) -> Generations:
+        item = self._item("pointer")
+        held = "building" in item and float(item["lease_until"]["N"]) > self._clock()
+        return Generations(
+            live=int(item["live"]["N"]) if "live" in item else None,
+            building=int(item["building"]["N"]) if held else None,
+        )
+
+    def record(self, generation: int) -> GenerationRecord:
+        item = self._item(f"record#{generation}")
+        if not item:
+            raise OnlineStoreError(f"generation {generation} of {self._project} is not in the online store")
+        return GenerationRecord.from_json(item["body"]["S"])
+
+    def ensure_live(self, record: GenerationRecord) -> int:
+        live = self.read().live
+        if live is None:
+            generation = self._allocate(record)
+            self._update("SET live = :n", "attribute_not_exists(live)", {":n": {"N": str(generation)}})
+            live = self.read().live
+            assert live is not None
+        return live
+
+    def begin(self, record: GenerationRecord) -> Build:
+        building = self.read().building
+        if building is not None:
+            raise busy(building)
+        build = Build(self._allocate(record), secrets.token_hex(8))
+        granted = self._update(
+            "SET building = :n, lease_token = :t, lease_until = :u",
+            "attribute_not_exists(building) OR lease_until <= :now",
+            {**self._held(build), ":n": {"N": str(build.generation)}, ":u": self._lease_end()},
+        )
+        if not granted:
+            self.forget(build.generation)
+            raise busy(self.read().building or build.generation)
+        return build
+
+    def renew(self, build: Build) -> None:
+        values = {**self._held(build), ":u": self._lease_end()}
+        if not self._update("SET lease_until = :u", "lease_token = :t AND lease_until > :now", values):
+            raise lease_lost(build.generation)
+
+    def flip(self, build: Build) -> None:
+        expression = "SET live = :n REMOVE building, lease_token, lease_until"
+        values = {**self._held(build), ":n": {"N": str(build.generation)}}
+        if not self._update(expression, "lease_token = :t AND lease_until > :now", values):
+            raise lease_lost(build.generation)
+
+    def release(self, build: Build) -> None:
+        values = {":t": {"S": build.token}}
+        self._update("REMOVE building, lease_token, lease_until", "lease_token = :t", values)
+
+    def known(self) -> frozenset[int]:
+        return frozenset(int(number) for number in self._item("pointer").get("known", {}).get("NS", ()))
+
+    def forget(self, generation: int) -> None:
+        key = {"entity_id": {"S": f"record#{generation}"}}
+        _asked(lambda: self._client.delete_item(TableName=self._table, Key=key))
+        self._update("DELETE known :g", None, {":g": {"NS": [str(generation)]}})
+
+    def _allocate(self, record: GenerationRecord) -> int:
+        self._ensure_table()
+        answer = _asked(
+            lambda: self._client.update_item(
+                TableName=self._table,
+                Key={"entity_id": {"S": "pointer"}},
+                UpdateExpression="ADD generation_counter :one",
+                ExpressionAttributeValues={":one": {"N": "1"}},
+                ReturnValues="UPDATED_NEW",
+            )
+        )
+        generation = int(answer["Attributes"]["generation_counter"]["N"])
+        item = {"entity_id": {"S": f"record#{generation}"}, "body": {"S": record.to_json()}}
+        _asked(lambda: self._client.put_item(TableName=self._table, Item=item))
+        self._update("ADD known :g", None, {":g": {"NS": [str(generation)]}})
+        return generation
+
+    def _ensure_table(self) -> None:
+        if self._made:
+            return
+        if self._table not in _tables(self._client, self._table):
+            try:
+                self._client.create_table(
+                    TableName=self._table,
+                    KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
+                    BillingMode="PAY_PER_REQUEST",
+                    SSESpecification=self._encryption,
+                )
+            except self._client.exceptions.ResourceInUseException:
+                pass  # another process made it this moment
+            _asked(lambda: self._client.get_waiter("table_exists").wait(TableName=self._table))
+        self._made = True
+
+    def _item(self, key: str) -> dict[str, Any]:
+        try:
+            answer = _asked(
+                lambda: self._client.get_item(
+                    TableName=self._table, Key={"entity_id": {"S": key}}, ConsistentRead=True
+                )
+            )
+        except OnlineStoreError as error:
+            if isinstance(error.__cause__, self._client.exceptions.ResourceNotFoundException):
+                return {}
+            raise
+        item: dict[str, Any] = answer.get("Item", {})
+        return item
+
+    def _held(self, build: Build) -> dict[str, Any]:
+        return {":t": {"S": build.token}, ":now": {"N": repr(self._clock())}}
+
+    def _lease_end(self) -> dict[str, str]:
+        return {"N": repr(self._clock() + self._lease_seconds)}
+
+    def _update(self, expression: str, condition: str | None, values: dict[str, Any]) -> bool:
+        used = {name: value for name, value in values.items() if name in f"{expression} {condition}"}
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key={"entity_id": {"S": "pointer"}},
+                UpdateExpression=expression,
+                ExpressionAttributeValues=used,
+                **({"ConditionExpression": condition} if condition else {}),
+            )
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        except Exception as error:
+            raise OnlineStoreError(f"the online store does not answer: {error}") from error
+        return True
+
+
+def _tables(client: Any, prefix: str) -> Iterator[str]:
+    # Listing starts after a name, so start just before the prefix; names come in order.
+    start = prefix[:-1]
+    pages = client.get_paginator("list_tables").paginate(**({"ExclusiveStartTableName": start} if len(start) > 2 else {}))
+    for page in _asked(lambda: list(pages)):
+        for name in page["TableNames"]:
+            if name.startswith(prefix):
+                yield name
+
+
+def _client(settings: Settings) -> Any:
+    from runtime.aws import client
+
+    return client(settings, "dynamodb")
+
+
+def _asked(call: Callable[[], Any]) -> Any:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return call()
+    except (BotoCoreError, ClientError) as error:
+        raise OnlineStoreError(f"the online store does not answer: {error}") from error
