@@ -1,8 +1,8 @@
 """Karpenter: what its controller may do in the account, how it hears of interruptions, and its node pools.
 
 Two components around the charts, which install the controller and its kinds: ``KarpenterAccess`` stands before them,
-for a controller that starts without its role caches denials; ``KarpenterPools`` after them, for its objects are of their
-kinds.
+for a controller that starts without its role caches denials; ``KarpenterPools`` after them, for its objects are of
+their kinds.
 
 Sources: Karpenter's AWS provider 1.14, "CloudFormation" reference (which calls, on what) and "Interruption" (which
 events).
