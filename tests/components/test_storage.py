@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -265,3 +266,64 @@ def test_policies_stay_under_the_size_s3_accepts() -> None:
     )
     assert len(text) < 20_480
     assert json.loads(text)["Version"] == "2012-10-17"
+
+
+TENANT_KEYS = {name: f"arn:aws:kms:me-central-1:123456789012:key/{name}" for name in ("a-1", "a1", "risk")}
+
+
+def refusals(path: str, key: str | None) -> list[str]:
+    """Statements of the lake's policy that refuse to write an object at ``path`` that names ``key``."""
+    environment = platform("smb").environment
+    text = bucket_policy("lake", "arn:lake-key", environment, tenant_key_arns=TENANT_KEYS)
+    found = []
+    for statement in json.loads(text)["Statement"]:
+        conditions = statement.get("Condition", {})
+        named = conditions.get("StringNotEquals", {}).get("s3:x-amz-server-side-encryption-aws-kms-key-id")
+        if named is None or not any(
+            fnmatchcase(f"{environment.bucket_arn('lake')}/{path}", pattern) for pattern in statement["Resource"]
+        ):
+            continue
+        # Without the header StringNotEquals holds, and Null "false" does not.
+        absent_is_fine = "Null" in conditions and key is None
+        if not absent_is_fine and key not in ([named] if isinstance(named, str) else named):
+            found.append(statement["Sid"])
+    return found
+
+
+@pytest.mark.parametrize("tenant", sorted(TENANT_KEYS))
+def test_what_lies_under_a_tenants_prefix_is_under_its_key(tenant: str) -> None:
+    path = f"tenants/{tenant}/features.parquet"
+    assert refusals(path, TENANT_KEYS[tenant]) == []
+    assert refusals(path, None)
+    assert refusals(path, "arn:lake-key")
+    assert refusals(path, "arn:foreign")
+    for other in set(TENANT_KEYS) - {tenant}:
+        assert refusals(path, TENANT_KEYS[other])
+
+
+def test_what_lies_elsewhere_is_under_the_domains_key_or_says_nothing() -> None:
+    assert refusals("curated/flights.parquet", None) == []
+    assert refusals("curated/flights.parquet", "arn:lake-key") == []
+    assert refusals("curated/flights.parquet", "arn:foreign") == ["DenyOtherKey"]
+
+
+def test_statements_of_tenants_with_similar_names_have_names_of_their_own() -> None:
+    text = bucket_policy("lake", "arn:lake-key", platform("smb").environment, tenant_key_arns=TENANT_KEYS)
+    sids = [statement["Sid"] for statement in json.loads(text)["Statement"]]
+    assert len(sids) == len(set(sids))
+
+
+def test_no_tenants_key_opens_the_audit_bucket() -> None:
+    subject = platform("smb")
+    recording = record(
+        lambda: Storage(
+            "data",
+            subject.blueprint.data_domains,
+            environment=subject.environment,
+            key_arns=subject.key_arns,
+            tenant_key_arns=TENANT_KEYS,
+        )
+    )
+    policies = {made.name: made.inputs["policy"] for made in recording.of("aws:s3/bucketPolicy:BucketPolicy")}
+    assert TENANT_KEYS["risk"] not in policies["data-audit"]
+    assert all(TENANT_KEYS["risk"] in policies[f"data-{name}"] for name in ("lake", "feature", "model"))
