@@ -409,7 +409,8 @@ class Blueprint(Spec):
     owner: str
     cost_centre: str
     legal_profiles: tuple[LegalProfile, ...] = Field(min_length=1)
-    tenants: tuple[Tenant, ...] = Field(min_length=1)
+    tenants: tuple[Tenant, ...] = Field(min_length=1, max_length=40)
+    """At most as many as a bucket policy can name with their keys (S3 user guide, bucket policies: 20 KB)."""
     models: tuple[ServedModel, ...] = ()
     training: Training
     data: DataVolume

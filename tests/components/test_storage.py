@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blueprints.schema import DataClass, DataDomain
+from blueprints.schema import Blueprint, DataClass, DataDomain
 from components.base import ComponentSpecError
 from components.bucket_policies import bucket_policy
 from components.storage import Storage, lifecycle_rules
@@ -311,6 +311,13 @@ def test_statements_of_tenants_with_similar_names_have_names_of_their_own() -> N
     text = bucket_policy("lake", "arn:lake-key", platform("smb").environment, tenant_key_arns=TENANT_KEYS)
     sids = [statement["Sid"] for statement in json.loads(text)["Statement"]]
     assert len(sids) == len(set(sids))
+
+
+def test_a_policy_holds_as_many_tenants_as_a_blueprint_may_have() -> None:
+    (most,) = (limit.max_length for limit in Blueprint.model_fields["tenants"].metadata if hasattr(limit, "max_length"))
+    key = "arn:aws:kms:me-central-1:123456789012:key/12345678-1234-1234-1234-"
+    keys = {f"{'x' * 29}{index:03d}": f"{key}{index:012d}" for index in range(most)}
+    assert bucket_policy("feature", f"{key}{most:012d}", platform("smb").environment, tenant_key_arns=keys)
 
 
 def test_no_tenants_key_opens_the_audit_bucket() -> None:
