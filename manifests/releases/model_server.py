@@ -95,6 +95,11 @@ class Rollout:
             raise RolloutError(f"canaryVersion: given {self.canary_version!r}, which is the stable version too")
 
     @property
+    def versions(self) -> dict[str, str]:
+        """Predictor -> version."""
+        return {STABLE: self.version, CANARY: self.canary_version}
+
+    @property
     def weights(self) -> dict[str, int]:
         """Predictor -> percent of the traffic; they sum to 100."""
         if not self.canary_weight_percent:
@@ -227,7 +232,6 @@ def seldon_deployment(
     """A model with its predictors, their shares of the traffic, their autoscaling and their disruption budgets."""
     rollout = rollout or Rollout()
     stable = model_replicas(blueprint, model)
-    versions = {STABLE: rollout.version, CANARY: rollout.canary_version}
     predictors = []
     for predictor, weight in rollout.weights.items():
         count = stable.count if predictor == STABLE else canary_replicas(stable, weight)
@@ -236,7 +240,7 @@ def seldon_deployment(
             model,
             images_at_hand,
             predictor=predictor,
-            version=versions[predictor],
+            version=rollout.versions[predictor],
             config=config,
             config_checksum=config_checksum,
         )

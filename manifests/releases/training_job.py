@@ -5,7 +5,7 @@ is taken back comes again without that being held against the job (``podFailureP
 and training goes on from the last checkpoint in S3.  What starts such a job is a person, a tenant's pipeline or the
 retraining controller; deploying the platform only lays out what they need.
 
-``train_job`` says the same to Kubeflow Trainer v2, where its resource definitions are installed.
+``manifests.releases.training`` says the same to Kubeflow Trainer v2, where its resource definitions are installed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ EFA_INTERFACES: Final[Mapping[str, int]] = {"g6e.24xlarge": 2, "g6e.48xlarge": 4
 """Interfaces of the types that have more than one.  Source: DescribeInstanceTypes, ``MaximumEfaInterfaces``."""
 
 TRAINER_API: Final = "trainer.kubeflow.org/v1alpha1"
-RUNTIME_NAME: Final = "falaj-torch"
+CHECKPOINT_URI: Final = "s3://$(FALAJ_MODEL_BUCKET)/checkpoints/$(JOB_NAME)/"
+"""Where a job writes and resumes from; the kubelet puts the settings' bucket and the Job's name in place."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def training_job(
     shape: JobShape,
     images_at_hand: Images,
     *,
-    checkpoint_uri: Any,
+    checkpoint_uri: str = CHECKPOINT_URI,
     arguments: tuple[str, ...] = (),
     namespace: str = PLATFORM_NAMESPACE,
     service_account: str = SERVICE_ACCOUNT,
@@ -210,7 +211,8 @@ def training_pod(
     images_at_hand: Images,
     *,
     command: tuple[str, ...],
-    arguments: tuple[Any, ...],
+    arguments: tuple[str, ...],
+    container_name: str = "worker",
     service_account: str = SERVICE_ACCOUNT,
     config: tuple[str, ...] = (CONFIG_MAP,),
     config_checksum: Any = None,
@@ -227,7 +229,7 @@ def training_pod(
         # Huge pages would be one more resource to ask for, and libfabric works without.
         environment |= {"FI_EFA_USE_HUGE_PAGE": "0", "FI_PROVIDER": "efa"}
     container = Container(
-        name="worker",
+        name=container_name,
         image=images_at_hand.reference(images.TRAINING),
         command=command,
         arguments=arguments,
@@ -256,6 +258,9 @@ def training_pod(
         annotations={"karpenter.sh/do-not-disrupt": "true"},
     )
     template["spec"]["subdomain"] = RENDEZVOUS_SERVICE
+    # Set by the Job controller on every pod; arguments refer to it as $(JOB_NAME).
+    job_name = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
+    template["spec"]["containers"][0]["env"].insert(0, {"name": "JOB_NAME", "valueFrom": job_name})
     return template
 
 
