@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     kms_key_arn: str = ""
     lineage_url: str = Field(default="", repr=False)
     """Where OpenLineage events go: ``file:PATH``, ``http(s)://...`` or ``postgresql://...``."""
+    subject_index_key: str = Field(default="", repr=False)
+    """Secret of the tenant under which data subjects are indexed (``runtime.lineage.subjects``)."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of the Prometheus exporter on 127.0.0.1; 0 switches it off."""
