@@ -127,7 +127,7 @@ def _facts(progress: Progress, summary: Summary, cost: MonthlyCost | None) -> li
         packs = ", ".join(f"{p.pack} ({len(p.policies)} rules)" for p in progress.packs)
         lines.append(f"policies       {summary.policies_evaluated} evaluations by {packs or 'no pack'}: {broken}")
     if count := progress.emulated_state_only():
-        lines.append(f"emulated       {count} resources in the state only: the account lacks their API")
+        lines.append(f"emulated       {count} resources in the state only: nothing here has their API")
     if cost:
         share = 100 * cost.usd / cost.budget_usd
         lines.append(

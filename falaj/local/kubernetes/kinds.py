@@ -137,7 +137,8 @@ def is_namespaced(kind: Kind) -> bool | None:
 def kind_of(token: str) -> Kind:
     """The kind that a type token names: ``kubernetes:apps/v1:Deployment``.
 
-    Raises ProviderError for a token of another form, and for what only the official plugin can do (charts, kustomize).
+    Raises ProviderError for a token of another form, and for what only the official plugin can do: what it expands into
+    objects on the user's machine (charts as ``Chart``, YAML files, kustomizations).
     """
     package, _, rest = token.partition(":")
     module, _, name = rest.rpartition(":")

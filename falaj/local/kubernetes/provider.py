@@ -29,7 +29,7 @@ from falaj.engine.provider import (
 from falaj.engine.urn import parse_urn, urn_name
 from falaj.engine.values import UNKNOWN, Properties, Value
 from falaj.local import diffing
-from falaj.local.kubernetes import kinds, manifests, provider_config
+from falaj.local.kubernetes import kinds, manifests, provider_config, releases
 from falaj.local.kubernetes.backend import Apply, Backend, NotReadyError
 from falaj.local.kubernetes.kinds import Kind, kind_of
 from falaj.local.kubernetes.manifests import Identity, Manifest
@@ -88,6 +88,9 @@ class KubernetesProvider:
     def check(
         self, urn: str, type: str, name: str, old_inputs: Properties, new_inputs: Properties, random_seed: bytes
     ) -> CheckResult:
+        if type == releases.RELEASE:
+            namespace = self._configuration.namespace if self._configuration else ""
+            return releases.check(name, old_inputs, new_inputs, random_seed or urn.encode(), namespace)
         kind = kind_of(type)
         refused = kinds.refusal(kind, new_inputs)
         if refused:
@@ -124,6 +127,8 @@ class KubernetesProvider:
         A read has taken real drift over into the old inputs (``manifests.observed_inputs``).  Comparing with the live
         object itself would report for ever what the server or a webhook spells in its own way.
         """
+        if type == releases.RELEASE:
+            return releases.diff(old_inputs, new_inputs, ignore_changes)
         kind = kind_of(type)
         old = self._declared(kind, old_inputs, old_outputs)
         new = self._with_canonical_namespace(kind, manifests.normalized(kind, new_inputs))
@@ -142,6 +147,8 @@ class KubernetesProvider:
     def create(
         self, urn: str, type: str, name: str, inputs: Properties, timeout_seconds: float, preview: bool
     ) -> CreateResult:
+        if type == releases.RELEASE:
+            return releases.create(inputs, preview=preview)
         kind, given = kind_of(type), _known(inputs)
         wanted = self._wanted(urn, kind, given, {})
         if preview:
@@ -158,6 +165,8 @@ class KubernetesProvider:
     def read(
         self, urn: str, type: str, name: str, id: str, old_inputs: Properties, old_outputs: Properties
     ) -> ReadResult:
+        if type == releases.RELEASE:
+            return releases.read(id, old_inputs, old_outputs)
         kind = kind_of(type)
         identity = manifests.identity_from_id(kind, id, self._namespaced(kind))
         with self._reported(urn, type, identity, "read", old_inputs, old_outputs):
@@ -189,6 +198,8 @@ class KubernetesProvider:
         ignore_changes: Sequence[str],
         preview: bool,
     ) -> Properties:
+        if type == releases.RELEASE:
+            return releases.update(old_outputs, new_inputs, preview=preview)
         kind, given = kind_of(type), _known(new_inputs)
         wanted = replace(self._wanted(urn, kind, given, old_outputs), ignored=tuple(ignore_changes))
         version = old_outputs.get(manifests.INITIAL_API_VERSION)
@@ -208,6 +219,8 @@ class KubernetesProvider:
     def delete(
         self, urn: str, type: str, id: str, old_inputs: Properties, old_outputs: Properties, timeout_seconds: float
     ) -> None:
+        if type == releases.RELEASE:
+            return  # it was in the state alone
         kind = kind_of(type)
         identity = manifests.identity_from_id(kind, id, self._namespaced(kind))
         propagation = manifests.annotation(unwrap_secrets(dict(old_inputs)), manifests.DELETION_PROPAGATION)
@@ -219,6 +232,8 @@ class KubernetesProvider:
 
         Returns whether there was something.
         """
+        if type == releases.RELEASE:
+            return False
         wanted = self._wanted(urn, kind_of(type), _known(inputs), {})
         with self._reported(urn, type, wanted.identity, "take back", inputs):
             return self._backend(urn).take_back(wanted)

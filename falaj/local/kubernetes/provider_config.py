@@ -25,7 +25,7 @@ _SWITCHES: Final = (
 )
 _IGNORED: Final = frozenset(
     {
-        "helmReleaseSettings",  # charts are refused anyway
+        "helmReleaseSettings",  # releases are in the state alone
         "kubeClientSettings",
         "suppressDeprecationWarnings",
         "suppressHelmHookWarnings",

@@ -27,7 +27,7 @@ def test_the_core_group_has_no_name_in_an_api_version() -> None:
     assert kind_of("kubernetes:apps/v1:Deployment").api_version == "apps/v1"
 
 
-@pytest.mark.parametrize("token", ["kubernetes:helm.sh/v3:Release", "kubernetes:yaml/v2:ConfigGroup", "kubernetes:Pod"])
+@pytest.mark.parametrize("token", ["kubernetes:helm.sh/v3:Chart", "kubernetes:yaml/v2:ConfigGroup", "kubernetes:Pod"])
 def test_what_is_no_object_is_refused_by_name(token: str) -> None:
     with pytest.raises(ProviderError, match=token):
         kind_of(token)
