@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from blueprints.schema import Blueprint, Tenant
 from components.iam_documents import Statement, allow
 from components.naming import tenant_prefix
-from manifests.objects import PLATFORM_NAMESPACE, tenant_namespace
+from manifests.objects import OBSERVABILITY_NAMESPACE, PLATFORM_NAMESPACE, tenant_namespace
 from manifests.tenancy import WORKBENCH_ACCOUNT
 
 READ = ("s3:GetObject", "s3:GetObjectVersion")
@@ -152,6 +152,21 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
         ),
     )
     return tuple(sorted(workloads, key=lambda workload: workload.name))
+
+
+def observability_workloads() -> tuple[Workload, ...]:
+    """Return the service accounts of the observability namespace that call AWS: Alertmanager, which sends alerts."""
+    return (
+        Workload(
+            name="alertmanager",
+            namespace=OBSERVABILITY_NAMESPACE,
+            service_account="alertmanager",
+            grants=(
+                Grant("SendAlerts", "topic:alerts", ("sns:Publish",)),
+                Grant("TopicKey", "key:platform", ENCRYPT, via_service="sns"),
+            ),
+        ),
+    )
 
 
 def tenant_workload(tenant: Tenant) -> Workload:

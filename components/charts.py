@@ -1,0 +1,89 @@
+"""Charts of others from the account's own registry: controllers, exporters and the definitions of their kinds.
+
+One unit because their order matters: a chart that declares a kind comes before one whose objects are of it, and a
+namespace that denies everything by default stands before what is installed into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+from pulumi_kubernetes.helm.v3 import Release
+
+from blueprints.schema import Blueprint
+from components.chart_values import CERT_MANAGER_NAMESPACE, SELDON_NAMESPACE, TRAINER_NAMESPACE, chart_releases
+from components.kubernetes_objects import KubernetesComponent
+from components.versions import mirrored_repository, pin
+from manifests.objects import labels, manifest
+
+INSTALL_TIMEOUT_SECONDS = 600
+"""Images come through the mirror the first time, and the system nodes may have to start."""
+
+_OWN_NAMESPACES = (CERT_MANAGER_NAMESPACE, SELDON_NAMESPACE, TRAINER_NAMESPACE)
+
+
+class Charts(KubernetesComponent):
+    """The charts of a blueprint, one after the other.
+
+    Children: namespaces of their own for those that want one, and per chart a release.  ``registry``: host and prefix
+    of the account's repositories.  Raises UnsupportedVersionError for a chart that the catalogue does not have.
+    """
+
+    resources: Sequence[pulumi.Resource]
+    """The releases, for what needs their kinds to depend on."""
+
+    def __init__(
+        self,
+        name: str,
+        blueprint: Blueprint,
+        *,
+        registry: str,
+        cluster_name: pulumi.Input[str],
+        interruption_queue: pulumi.Input[str] = "",
+        depends_on: Sequence[pulumi.Resource] = (),
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        releases = chart_releases(
+            blueprint, registry=registry, cluster_name=cluster_name, interruption_queue=interruption_queue
+        )
+        super().__init__("falaj:kubernetes:Charts", name, opts)
+        wanted = {release.namespace for release in releases}
+        namespaces = self.declare_all(
+            [
+                manifest(
+                    "v1",
+                    "Namespace",
+                    namespace,
+                    labels={
+                        **labels(namespace, "charts"),
+                        "pod-security.kubernetes.io/enforce": "baseline",
+                        "pod-security.kubernetes.io/warn": "restricted",
+                    },
+                )
+                for namespace in _OWN_NAMESPACES
+                if namespace in wanted
+            ],
+            depends_on=depends_on,
+        )
+        before: list[pulumi.Resource] = [*depends_on, *namespaces]
+        made: list[pulumi.Resource] = []
+        for release in releases:
+            pinned = pin("chart", release.chart)
+            made.append(
+                Release(
+                    f"{name}-{release.chart}",
+                    name=release.chart,
+                    chart=f"oci://{mirrored_repository(registry, pinned)}",
+                    version=pinned.version.removeprefix("v") if pinned.origin == "ecr-public" else pinned.version,
+                    namespace=release.namespace,
+                    values=dict(release.values),
+                    # Half an installation left behind blocks the next one.
+                    atomic=True,
+                    timeout=INSTALL_TIMEOUT_SECONDS,
+                    max_history=5,
+                    opts=self.child_opts(depends_on=[*before, *made[-1:]]),
+                )
+            )
+        self.resources = made
+        self.register_declared_outputs()
