@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from blueprints.region import Catalogue, Condition, Figure, InstanceType
 from falaj.cluster.configuration import KARPENTER, Layout
+from manifests.efa import EFA_RESOURCE, efa_interfaces
 
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 SPOT, ON_DEMAND = "spot", "on-demand"
@@ -121,6 +122,8 @@ def _quantities(kind: InstanceType, millicores: int, mebibytes: int) -> dict[str
     }
     if kind.gpu is not None:
         made[GPU_RESOURCE] = str(kind.gpu.count)
+    if kind.efa:
+        made[EFA_RESOURCE] = str(efa_interfaces(kind))
     return made
 
 

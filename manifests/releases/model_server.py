@@ -30,6 +30,7 @@ from manifests.priorities import SERVING
 from manifests.scheduling import (
     CAPACITY_LABEL,
     PURPOSE_LABEL,
+    WORKLOAD_LABEL,
     interruptible,
     is_gang,
     on_gpu,
@@ -160,7 +161,7 @@ def serving_scheduling(blueprint: Blueprint, accelerator: str) -> dict[str, Any]
     pool = serving_pool(blueprint, accelerator)
     spot = pool is not None and pool.capacity == "spot"
     if accelerator == "gpu":
-        return on_gpu(spot=spot)
+        return on_gpu(spot=spot, workload=pool.labels.get(WORKLOAD_LABEL, "") if pool else "")
     if spot or pool is None:
         return interruptible()
     return {"affinity": require_labels({PURPOSE_LABEL: "cpu", CAPACITY_LABEL: "on-demand"}), "tolerations": []}

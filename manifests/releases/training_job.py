@@ -11,7 +11,6 @@ retraining controller; deploying the platform only lays out what they need.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,10 +20,11 @@ from blueprints.region import InstanceType
 from blueprints.schema import Blueprint, NodePool
 from blueprints.sizing import NODE_USABLE_SHARE
 from manifests import images, priorities
+from manifests.efa import EFA_RESOURCE, efa_interfaces
 from manifests.images import Images
 from manifests.objects import LABEL_PREFIX, PLATFORM_NAMESPACE, Manifest, labels, manifest
 from manifests.pods import METRICS_PORT, Container, Resources, pod_template
-from manifests.scheduling import interruptible, is_gang, on_gpu, same_zone_as
+from manifests.scheduling import WORKLOAD_LABEL, interruptible, is_gang, on_gpu, same_zone_as
 
 SERVICE_ACCOUNT: Final = "training"
 RENDEZVOUS_SERVICE: Final = "training"
@@ -49,10 +49,6 @@ USAGE_EXIT_CODE: Final = 2
 KEEP_FINISHED_SECONDS: Final = 86_400
 SHARED_MEMORY_SHARE: Final = 0.25
 """Of a worker's memory, for the data loader's processes and NCCL."""
-EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
-EFA_INTERFACES: Final[Mapping[str, int]] = {"g6e.24xlarge": 2, "g6e.48xlarge": 4, "p5en.48xlarge": 16}
-"""Interfaces of the types that have more than one.  Source: DescribeInstanceTypes, ``MaximumEfaInterfaces``."""
-
 TRAINER_API: Final = "trainer.kubeflow.org/v1alpha1"
 CHECKPOINT_URI: Final = "s3://$(FALAJ_MODEL_BUCKET)/checkpoints/$(JOB_NAME)/"
 """Where a job writes and resumes from; the kubelet puts the settings' bucket and the Job's name in place."""
@@ -69,6 +65,8 @@ class JobShape:
     spot: bool = False
     gang: bool = False
     """Only on the nodes that are kept for gangs."""
+    workload: str = ""
+    """Which of the blueprint's pools are meant (``falaj.dev/workload`` of their nodes); empty: any."""
     efa_interfaces: int = 0
     fewest_workers: int = 0
     """Train on with so many while others are away; 0 = all, or nobody trains."""
@@ -221,7 +219,9 @@ def training_pod(
 ) -> dict[str, Any]:
     """The pod template of one worker."""
     gang = {GANG_LABEL: name}
-    scheduling = on_gpu(spot=shape.spot, gang=shape.gang) if shape.gpus_per_worker else interruptible()
+    scheduling = (
+        on_gpu(spot=shape.spot, gang=shape.gang, workload=shape.workload) if shape.gpus_per_worker else interruptible()
+    )
     if shape.workers > 1:
         scheduling = {**scheduling, "affinity": {**scheduling.get("affinity", {}), **same_zone_as(gang)}}
     environment = {"FALAJ_METRICS_PORT": str(METRICS_PORT)}
@@ -303,6 +303,7 @@ def _shape_on(blueprint: Blueprint, pool: NodePool, gpus: int, workers: int | No
         memory_mib=min(mib for _, mib in shares),
         spot=pool.capacity == "spot",
         gang=is_gang(pool),
+        workload=pool.labels.get(WORKLOAD_LABEL, ""),
         # On spot the next node may be long in coming; on demand waiting for it is cheaper than forming the group twice.
         fewest_workers=math.ceil(count / 2) if pool.capacity == "spot" else 0,
         efa_interfaces=_efa_interfaces(fitting, per_worker, count),
@@ -318,5 +319,5 @@ def _share_of_node(kind: InstanceType, gpus: int) -> tuple[int, int]:
 
 def _efa_interfaces(kinds: list[InstanceType], gpus: int, workers: int) -> int:
     """Interfaces for a worker that takes a whole node of whichever type and has others to talk to; else none."""
-    whole = all(kind.efa and kind.gpu is not None and kind.gpu.count == gpus for kind in kinds)
-    return min(EFA_INTERFACES.get(kind.name, 1) for kind in kinds) if whole and workers > 1 else 0
+    whole = all(kind.gpu is not None and kind.gpu.count == gpus for kind in kinds)
+    return min(efa_interfaces(kind) for kind in kinds) if whole and workers > 1 else 0

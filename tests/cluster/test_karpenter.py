@@ -9,6 +9,7 @@ import pytest
 
 from blueprints.region import Catalogue, Condition, Source, catalogue
 from falaj.cluster.karpenter import GPU_RESOURCE, instance_types, reserved_mebibytes, reserved_millicores
+from manifests.efa import EFA_RESOURCE
 
 REGION = catalogue("me-central-1")
 DRILL = Source("a drill", "2026-11-23")
@@ -80,6 +81,8 @@ def test_gpus_and_pods_are_those_of_the_type() -> None:
     kinds = {kind["name"]: kind["resources"] for kind in instance_types(REGION)}
     assert kinds["g5.48xlarge"][GPU_RESOURCE] == "8"
     assert GPU_RESOURCE not in kinds["m6i.large"]
+    assert kinds["p5en.48xlarge"][EFA_RESOURCE] == "16"
+    assert EFA_RESOURCE not in kinds["m6i.large"]
     assert kinds["m6i.large"]["pods"] == str(REGION.instance("m6i.large").max_pods)
 
 
