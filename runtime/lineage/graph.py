@@ -23,7 +23,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Graph:
-    """Artifacts with what is known of them, and edges; acyclic, since a version is made once."""
+    """Artifacts with what is known of them, and edges; a version is made once, so a sound record has no cycle."""
 
     artifacts: Mapping[Artifact, Mapping[str, Any]] = field(default_factory=dict)
     edges: Sequence[Edge] = ()
@@ -40,16 +40,19 @@ class Graph:
             parents[edge.target].append(edge.source)
 
         for root in sorted(self.artifacts):
-            # An explicit stack: a chain of a thousand retrainings is deeper than Python recurses.
-            stack = [root]
+            # An explicit stack: a chain of a thousand retrainings is deeper than Python recurses.  What is on the way
+            # to ``here`` is no parent of it in a sound record; an unsound one must not hang its reader.
+            stack, path = [root], set[Artifact]()
             while stack:
                 here = stack[-1]
-                waiting = [parent for parent in parents[here] if parent not in depth]
-                if here in depth or not waiting:
-                    depth.setdefault(here, 1 + max((depth[parent] for parent in parents[here]), default=-1))
-                    stack.pop()
+                waiting = [parent for parent in parents[here] if parent not in depth and parent not in path]
+                if here not in depth and waiting and here not in path:
+                    path.add(here)
+                    stack += waiting
                 else:
-                    stack += [parent for parent in waiting if parent not in stack]
+                    depth.setdefault(here, 1 + max((depth.get(parent, -1) for parent in parents[here]), default=-1))
+                    path.discard(here)
+                    stack.pop()
         columns: list[list[Artifact]] = [[] for _ in range(1 + max(depth.values(), default=-1))]
         for artifact in sorted(depth):
             columns[depth[artifact]].append(artifact)
