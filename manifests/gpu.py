@@ -1,9 +1,9 @@
 """NVIDIA's device plugin: what makes a node's GPUs a resource that pods ask for, whole or shared.
 
 One profile for each way in which a blueprint's pools divide their GPUs (``GpuSharing``): ``whole``, ``time-sliced-N``
-and ``mps-N``.  A pool's nodes carry its name in the label ``nvidia.com/device-plugin.config``, and one DaemonSet for each
-profile finds them by it.  NVIDIA's chart has a single DaemonSet with a sidecar that watches the label of its node, so
-that it may change; the label of a pool's nodes never does, and without the sidecar nothing here needs a token.
+and ``mps-N``.  A pool's nodes carry its name in the label ``nvidia.com/device-plugin.config``, and one DaemonSet for
+each profile finds them by it.  NVIDIA's chart has a single DaemonSet with a sidecar that watches the label of its node,
+so that it may change; the label of a pool's nodes never does, and without the sidecar nothing here needs a token.
 
 Shared GPUs keep the name ``nvidia.com/gpu``: under another, Karpenter would not know which nodes to make for them.  It
 counts a new node with its GPUs whole, so a burst makes more shared nodes than it fills; consolidation takes them back.
