@@ -10,7 +10,7 @@ export UV_NO_PROGRESS := 1
 # Trust what the machine trusts: many networks terminate TLS with a certificate of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help up test test-runtime runtime cluster check lint types requirements destroy clean
+.PHONY: help up test test-runtime runtime cluster scan check lint types requirements destroy clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,6 +32,9 @@ test-runtime: $(VENV)/.runtime   ## the tests of runtime/ and examples/
 cluster: $(VENV)/.base $(VENV)/.go   ## a real Kubernetes control plane, built the first time (about 9 minutes)
 	@$(BIN)/falaj cluster up
 
+scan: $(VENV)/.dev $(VENV)/.go $(VENV)/.scan   ## kubeconform, checkov and Prometheus over the manifests
+	@$(BIN)/python -m pytest -m scan
+
 check: lint types test     ## what CI runs
 
 lint: $(VENV)/.dev         ## style and import contracts
@@ -43,7 +46,7 @@ types: $(VENV)/.dev        ## mypy, strict
 	@$(BIN)/mypy
 
 requirements: $(UV)        ## compile requirements/*.in to hash-locked *.txt without addresses
-	@for name in base dev go runtime; do $(UV) pip compile requirements/$$name.in -o requirements/$$name.txt \
+	@for name in base dev go runtime scan; do $(UV) pip compile requirements/$$name.in -o requirements/$$name.txt \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet; done
 
 clean:           ## remove the environment; state stays in .falaj
@@ -75,6 +78,12 @@ $(VENV)/.runtime: requirements/runtime.txt $(UV)
 	@echo "setting up the environment of the services (a minute or two, once)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)/runtime
 	@$(UV) pip install --quiet --python $(RUNTIME)/python --require-hashes -r requirements/runtime.txt
+	@touch $@
+
+# checkov pins versions that Pulumi cannot live with.
+$(VENV)/.scan: requirements/scan.txt $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)/scan
+	@$(UV) pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base

@@ -85,9 +85,14 @@ def chart_releases(
     ]
     if any(pool.purpose == "gpu" for pool in blueprint.node_pools):
         releases.append(made.dcgm_exporter())
-    if blueprint.training.gpus_per_job > 1:
+    if wants_trainer(blueprint):
         releases.append(made.trainer())
     return tuple(releases)
+
+
+def wants_trainer(blueprint: Blueprint) -> bool:
+    """Whether Kubeflow Trainer is installed: where a job has several workers; a single one is an ordinary Job."""
+    return blueprint.training.gpus_per_job > 1
 
 
 def total(requests: Iterable[Request]) -> tuple[int, int]:

@@ -30,8 +30,8 @@ class Charts(KubernetesComponent):
     of the account's repositories.  Raises UnsupportedVersionError for a chart that the catalogue does not have.
     """
 
-    resources: Sequence[pulumi.Resource]
-    """The releases, for what needs their kinds to depend on."""
+    has_trainer: bool
+    """Whether the kinds of Kubeflow Trainer are there."""
 
     def __init__(
         self,
@@ -86,4 +86,6 @@ class Charts(KubernetesComponent):
                 )
             )
         self.resources = made
+        """The releases, for what needs their kinds to depend on."""
+        self.has_trainer = any(release.chart == "kubeflow-trainer" for release in releases)
         self.register_declared_outputs()

@@ -198,7 +198,9 @@ CATALOGUE: tuple[Pin, ...] = (
         "sig-storage/livenessprobe",
         origin="kubernetes",
     ),
-    _chart("secrets-store-csi-driver-provider-aws", "2.2.0", _SECRETS_AWS, "charts/secrets-store-provider-aws"),
+    _chart(
+        "secrets-store-csi-driver-provider-aws", "2.2.0", _SECRETS_AWS, "charts/secrets-store-csi-driver-provider-aws"
+    ),
     _image(
         "secrets-store-provider-aws",
         "2.2.0",

@@ -43,12 +43,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"oracle: {agree} of {steps} steps agree ({len(results)} scenarios)")
 
 
-LEFT_OUT = "real control plane left out: `make cluster` builds it, `pytest -m cluster` runs these"
+LEFT_OUT = {
+    "cluster": "real control plane left out: `make cluster` builds it, `pytest -m cluster` runs these",
+    "scan": "scanners of manifests and rules left out: `make scan` sets them up and runs these",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips, with a count, the tests of the real control plane unless they are asked for by their marker."""
-    if "cluster" not in (config.getoption("-m") or ""):
-        for item in items:
-            if item.get_closest_marker("cluster"):
-                item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+    """Skips, with a count, the tests of the slower tiers unless they are asked for by their marker."""
+    for marker, reason in LEFT_OUT.items():
+        if marker not in (config.getoption("-m") or ""):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=reason))

@@ -125,9 +125,28 @@ RECIPES: Final = (
 )
 
 
+SCAN_RECIPES: Final = (
+    Recipe(
+        name="kubeconform",
+        module="github.com/yannh/kubeconform",
+        title="kubeconform",
+        seconds=5,
+        programs=(("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),),
+    ),
+    Recipe(
+        name="promql",
+        module="github.com/prometheus/prometheus",
+        title="promrules, the parser and engine of Prometheus",
+        seconds=40,
+        programs=(("promrules", "."),),
+    ),
+)
+"""What `make scan` needs besides: judges of manifests and rules, no part of a control plane."""
+
+
 def recipe(name: str) -> Recipe:
     """The recipe of a folder of ``tools/``."""
-    return next(found for found in RECIPES if found.name == name)
+    return next(found for found in (*RECIPES, *SCAN_RECIPES) if found.name == name)
 
 
 def pinned_version(recipe: Recipe, module: str | None = None, *, tools: Path = TOOLS) -> str:
