@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from runtime.features.errors import UnknownFeatureError
 
 SCALARS: Final = ("bool", "int32", "int64", "float32", "float64", "string", "bytes", "unix_timestamp")
-"""Types a feature may have.  Feast knows more (lists, maps); models take scalars, and these are what the codec reads."""
+"""Types a feature may have.  Feast knows more (lists, maps); models take scalars, and the codec reads these."""
 
 _VERSIONED: Final = re.compile(r"^(?P<stem>[a-z][a-z0-9_]*)_v(?P<version>[1-9][0-9]*)$")
 
@@ -91,6 +91,11 @@ class Catalogue:
     """Service name -> feature references, in the order a model takes them."""
 
     @property
+    def all_views(self) -> list[ViewSpec | OnDemandSpec]:
+        """Stored and on-demand views."""
+        return [*self.views, *self.on_demand]
+
+    @property
     def digest(self) -> str:
         """sha256 of the definition; equal digests serve the same features."""
         return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
@@ -112,7 +117,7 @@ class Catalogue:
 
     def view(self, name: str) -> ViewSpec | OnDemandSpec:
         """The view of that exact name.  Raises UnknownFeatureError, which says what versions there are."""
-        for view in (*self.views, *self.on_demand):
+        for view in self.all_views:
             if view.name == name:
                 return view
         raise UnknownFeatureError(self._unknown_view(name))
@@ -172,7 +177,7 @@ class Catalogue:
         return view_name, feature
 
     def _unknown_view(self, name: str) -> str:
-        names = [view.name for view in (*self.views, *self.on_demand)]
+        names = [view.name for view in self.all_views]
         asked = _VERSIONED.match(name)
         stem = asked["stem"] if asked else name
         versions = sorted(int(m["version"]) for known in names if (m := _VERSIONED.match(known)) and m["stem"] == stem)

@@ -6,13 +6,17 @@ nothing, deleting its items would.  The pointer is one item, so each transition 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime.features.errors import OnlineStoreError
+from runtime.features.encoding import Scalar, encode_value
+from runtime.features.errors import OnlineStoreAwayError, OnlineStoreError
 from runtime.features.generations import (
     LEASE_SECONDS,
     Build,
@@ -72,6 +76,19 @@ def put_newer(settings: Settings, table: str, items: Sequence[Item]) -> int:
         return sum(_asked(lambda: list(pool.map(put, items))))
 
 
+def encode_item(
+    entity_key: bytes, types: Mapping[str, str], values: Mapping[str, Scalar], known_at: datetime
+) -> dict[str, Any]:
+    """One row as Feast stores it.  ``entity_key``: serialised, without a project.  ``known_at``: aware."""
+    import mmh3
+
+    return {
+        "entity_id": {"S": mmh3.hash_bytes(entity_key).hex()},
+        "event_ts": {"S": str(known_at.astimezone(UTC))},
+        "values": {"M": {name: {"B": encode_value(values.get(name), kind)} for name, kind in types.items()}},
+    }
+
+
 def carry_forward(settings: Settings, view: str, source: str, target: str) -> int:
     """Copies the rows of a stream view between two generations' projects; newer ones there stay."""
     template = table_template(settings)
@@ -89,7 +106,7 @@ def drop_project(settings: Settings, project: str) -> int:
     prefix = table_template(settings).format(project=project, table_name="")
     names = list(_tables(client, prefix))
     for name in names:
-        _asked(lambda name=name: client.delete_table(TableName=name))
+        _asked(functools.partial(client.delete_table, TableName=name))
     return len(names)
 
 
@@ -196,7 +213,8 @@ class DynamoPointer:
         if self._made:
             return
         if self._table not in _tables(self._client, self._table):
-            try:
+            # Another process may make it this very moment.
+            with contextlib.suppress(self._client.exceptions.ResourceInUseException):
                 self._client.create_table(
                     TableName=self._table,
                     KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}],
@@ -204,17 +222,13 @@ class DynamoPointer:
                     BillingMode="PAY_PER_REQUEST",
                     SSESpecification=self._encryption,
                 )
-            except self._client.exceptions.ResourceInUseException:
-                pass  # another process made it this moment
             _asked(lambda: self._client.get_waiter("table_exists").wait(TableName=self._table))
         self._made = True
 
     def _item(self, key: str) -> dict[str, Any]:
         try:
             answer = _asked(
-                lambda: self._client.get_item(
-                    TableName=self._table, Key={"entity_id": {"S": key}}, ConsistentRead=True
-                )
+                lambda: self._client.get_item(TableName=self._table, Key={"entity_id": {"S": key}}, ConsistentRead=True)
             )
         except OnlineStoreError as error:
             if isinstance(error.__cause__, self._client.exceptions.ResourceNotFoundException):
@@ -232,24 +246,28 @@ class DynamoPointer:
     def _update(self, expression: str, condition: str | None, values: dict[str, Any]) -> bool:
         used = {name: value for name, value in values.items() if name in f"{expression} {condition}"}
         try:
-            self._client.update_item(
-                TableName=self._table,
-                Key={"entity_id": {"S": "pointer"}},
-                UpdateExpression=expression,
-                ExpressionAttributeValues=used,
-                **({"ConditionExpression": condition} if condition else {}),
+            _asked(
+                lambda: self._client.update_item(
+                    TableName=self._table,
+                    Key={"entity_id": {"S": "pointer"}},
+                    UpdateExpression=expression,
+                    ExpressionAttributeValues=used,
+                    **({"ConditionExpression": condition} if condition else {}),
+                )
             )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        except Exception as error:
-            raise OnlineStoreError(f"the online store does not answer: {error}") from error
+        except OnlineStoreError as error:
+            if isinstance(error.__cause__, self._client.exceptions.ConditionalCheckFailedException):
+                return False
+            raise
         return True
 
 
 def _tables(client: Any, prefix: str) -> Iterator[str]:
     # Listing starts after a name, so start just before the prefix; names come in order.
     start = prefix[:-1]
-    pages = client.get_paginator("list_tables").paginate(**({"ExclusiveStartTableName": start} if len(start) > 2 else {}))
+    pages = client.get_paginator("list_tables").paginate(
+        **({"ExclusiveStartTableName": start} if len(start) > 2 else {})
+    )
     for page in _asked(lambda: list(pages)):
         for name in page["TableNames"]:
             if name.startswith(prefix):
@@ -267,5 +285,9 @@ def _asked(call: Callable[[], Any]) -> Any:
 
     try:
         return call()
-    except (BotoCoreError, ClientError) as error:
-        raise OnlineStoreError(f"the online store does not answer: {error}") from error
+    except BotoCoreError as error:
+        raise OnlineStoreAwayError(f"the online store does not answer: {error}") from error
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500 or "Throttl" in str(error):
+            raise OnlineStoreAwayError(f"the online store does not answer: {error}") from error
+        raise OnlineStoreError(f"the online store refuses: {error}") from error

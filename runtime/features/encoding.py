@@ -30,7 +30,11 @@ _NULL_TAG: Final = 19 << 3
 
 # feast.types.ValueType.Enum, used inside entity keys.
 _KEY_TYPES: Final = {"bytes": 1, "string": 2, "int32": 3, "int64": 4, "unix_timestamp": 8}
-_KEY_PACKING: Final = {"int32": struct.Struct("<i"), "int64": struct.Struct("<q"), "unix_timestamp": struct.Struct("<q")}
+_KEY_PACKING: Final = {
+    "int32": struct.Struct("<i"),
+    "int64": struct.Struct("<q"),
+    "unix_timestamp": struct.Struct("<q"),
+}
 _UINT32: Final = struct.Struct("<I")
 _TWO_UINT32: Final = struct.Struct("<II")
 _DOUBLE: Final = struct.Struct("<d")
@@ -54,8 +58,8 @@ def timestamp_field(view: str) -> bytes:
 def key_encoder(join_keys: Sequence[tuple[str, str]], project: str) -> Callable[[Sequence[Any]], bytes]:
     """A function from values (in the order of ``join_keys``: name, type) to the key of their hash.
 
-    Raises ValueError for a type that cannot be a key; the encoder raises TypeError, struct.error or AttributeError for a
-    value of another type.
+    Raises ValueError for a type that cannot be a key; the encoder raises TypeError, struct.error or AttributeError for
+    a value of another type.
     """
     order = sorted(range(len(join_keys)), key=lambda position: join_keys[position][0])
     head = bytearray(_UINT32.pack(len(join_keys)))

@@ -41,6 +41,10 @@ class OnlineStoreError(FalajError):
     """The online store cannot be read or written."""
 
 
+class OnlineStoreAwayError(OnlineStoreError, ConnectionError):
+    """The online store does not answer.  A ConnectionError too, which callers that wait for services know."""
+
+
 class MaterialisationError(FalajError):
     """A new generation was not put live.  The one before it still serves."""
 

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def repository_config(
-    settings: Settings, project: str, registry: Path, *, follow_live: bool = False
-) -> dict[str, Any]:
+def repository_config(settings: Settings, project: str, registry: Path, *, follow_live: bool = False) -> dict[str, Any]:
     """What stands in ``feature_store.yaml`` for ``project`` on the online store of ``settings``."""
     common = {"follow_live": follow_live, "store_endpoint": settings.online_store_endpoint}
     if settings.online_store_engine == "dynamodb":

@@ -120,8 +120,8 @@ def open_pointer(settings: Settings, project: str) -> Pointer:
 def lease_lost(generation: int) -> MaterialisationError:
     """The builder of ``generation`` was silent for longer than its lease."""
     return MaterialisationError(
-        f"generation {generation} lost its lease of {LEASE_SECONDS} s (the builder was paused or cut off) and was not put "
-        "live; the generation before it still serves: materialise again"
+        f"generation {generation} lost its lease of {LEASE_SECONDS} s (the builder was paused or cut off) and was not "
+        "put live; the generation before it still serves: materialise again"
     )
 
 

@@ -15,8 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from runtime.errors import FalajError
 from runtime.features.catalogue import Catalogue
-from runtime.features.errors import FalajError, MaterialisationError
+from runtime.features.errors import MaterialisationError
 from runtime.features.generations import (
     LEASE_SECONDS,
     Build,
@@ -52,13 +53,20 @@ class Materialisation:
     """Generations that were cleaned up."""
 
 
-def apply(settings: Settings, catalogue: Catalogue) -> int:
+def apply(settings: Settings, declaration: Declaration) -> int:
     """Makes the project known to the online store; returns its live generation.
 
     A first generation is empty and waits for the stream.  A changed catalogue goes live with the next materialisation.
     """
+    catalogue = declaration.catalogue
     pointer = open_pointer(settings, catalogue.project)
-    return pointer.ensure_live(GenerationRecord(catalogue=catalogue, snapshot_id="", as_of=""))
+    live = pointer.ensure_live(GenerationRecord(catalogue=catalogue, snapshot_id="", as_of=""))
+    if settings.online_store_engine == "dynamodb" and not pointer.record(live).snapshot_id:
+        from runtime.features.feast_store import open_generation
+
+        with tempfile.TemporaryDirectory(prefix="falaj-apply-") as directory:
+            open_generation(settings, declaration, live, Path(directory, "registry.db"))  # makes its tables
+    return live
 
 
 def materialise(
@@ -73,17 +81,17 @@ def materialise(
 ) -> Materialisation:
     """Fills a new generation with the last row of each key known at ``as_of`` and puts it live.
 
-    Raises MaterialisationError while another process builds, when the snapshot was computed from other definitions, and
-    when the lease was lost; SnapshotError and OnlineStoreError as their parts do.  After any error the generation before
-    still serves, and this one is cleaned up.
+    Raises MaterialisationError while another process builds, when the snapshot was computed from other definitions,
+    and when the lease was lost; SnapshotError and OnlineStoreError as their parts do.  After any error the generation
+    before still serves, and this one is cleaned up.
     """
     catalogue = declaration.catalogue
     if as_of.tzinfo is None:
         raise MaterialisationError(f"as_of {as_of} has no time zone; give an instant such as 2013-09-01T00:00:00+00:00")
     if snapshot.catalogue_digest != catalogue.digest:
         raise MaterialisationError(
-            f"feature snapshot {snapshot.id} was computed from other definitions ({snapshot.catalogue_digest[:19]}) than "
-            f"declared now ({catalogue.digest[:19]}); compute the features again"
+            f"feature snapshot {snapshot.id} was computed from other definitions ({snapshot.catalogue_digest[:19]}) "
+            f"than declared now ({catalogue.digest[:19]}); compute the features again"
         )
     pointer = pointer or open_pointer(settings, catalogue.project)
     record = GenerationRecord(catalogue=catalogue, snapshot_id=snapshot.id, as_of=as_of.isoformat())

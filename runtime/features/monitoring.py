@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runtime.errors import FalajError
 from runtime.features.encoding import decode_timestamp
-from runtime.features.errors import FalajError
 
 if TYPE_CHECKING:
     from runtime.features.online import CompiledPlan
@@ -77,7 +77,9 @@ class ReadMonitor:
             "falaj_features_online_missing_rows", "Feature rows asked for that the store does not have", labels=labels
         )
         stale = CounterMetricFamily(
-            "falaj_features_online_stale_rows", "Feature rows read that were older than their view allows", labels=labels
+            "falaj_features_online_stale_rows",
+            "Feature rows read that were older than their view allows",
+            labels=labels,
         )
         nulls = GaugeMetricFamily(
             "falaj_features_online_null_ratio", "Share of null values among the values read", labels=labels

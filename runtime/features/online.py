@@ -340,7 +340,9 @@ def _produced(view: OnDemandSpec, field: FieldSpec, values: Any, rows: int) -> l
         raise RequestError(f"{view.name}: {view.transformation} returned no list of {rows} values for {field.name}")
     try:
         return [
-            None if value is None or value != value else decode_value(encode_value(_cast(value, field.type), field.type))
+            None
+            if value is None or value != value
+            else decode_value(encode_value(_cast(value, field.type), field.type))
             for value in values
         ]
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:

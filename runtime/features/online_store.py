@@ -63,8 +63,9 @@ class _FollowsLive:
             if self._live(config) == generation:
                 return answer
             undo()
-        raise OnlineStoreError(f"project {config.project}: the live generation changed {FLIPS_PER_READ} times in a read")
-
+        raise OnlineStoreError(
+            f"project {config.project}: the live generation changed {FLIPS_PER_READ} times in a read"
+        )
 
     def _read_views(
         self, config: Any, read: Callable[..., None], grouped_refs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -160,7 +161,9 @@ class DynamoGenerationsOnlineStore(_FollowsLive, DynamoDBOnlineStore):
             return  # generations make their own tables
         super().update(config, *args, **kwargs)
 
-    def _get_dynamodb_client(self, region: str, endpoint_url: str | None = None, session_based_auth: Any = False) -> Any:
+    def _get_dynamodb_client(
+        self, region: str, endpoint_url: str | None = None, session_based_auth: Any = False
+    ) -> Any:
         from runtime.aws import client
 
         return client(Settings(aws_region=region, aws_endpoint_url=endpoint_url or ""), "dynamodb")

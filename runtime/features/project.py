@@ -10,8 +10,8 @@ import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from runtime.features.errors import DeclarationError
 
@@ -33,8 +33,8 @@ _PROJECT_GENERATION: Final = re.compile(r"_g\d+$")
 class Computation:
     """How one stored view is computed from curated tables.
 
-    ``compute`` returns the join keys, EVENT_TIMESTAMP (UTC, when the row became known) and the features; at most one row
-    per key and instant.  It must be pure: the leakage tests call it on tables with another future.
+    ``compute`` returns the join keys, EVENT_TIMESTAMP (UTC, when the row became known) and the features; at most one
+    row per key and instant.  It must be pure: the leakage tests call it on tables with another future.
     """
 
     tables: tuple[str, ...]
@@ -42,20 +42,12 @@ class Computation:
 
 
 @dataclass(frozen=True)
-class StreamRow:
-    """One row for a stream view: the join keys, the features and when they became known (aware)."""
-
-    keys: Mapping[str, Any]
-    features: Mapping[str, Any]
-    known_at: datetime
-
-
-@dataclass(frozen=True)
 class StreamSource:
-    """Which stream view an event type feeds; ``row`` returns None for an event that says nothing about the view."""
+    """Which stream view an event type feeds.  ``rows`` turns accepted events (columns of their contract) into rows of
+    the view, shaped as a Computation returns them: best the very function that computes the batch."""
 
     view: str
-    row: Callable[[Mapping[str, Any]], StreamRow | None]
+    rows: Callable[[pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,9 @@ def load_project(reference: str) -> FeatureProject:
     except ModuleNotFoundError as error:
         raise DeclarationError(f"feature project {reference}: no module {error.name!r} on the Python path") from error
     if not isinstance(project, FeatureProject):
-        raise DeclarationError(f"feature project {reference}: {attribute} is {type(project).__name__}, not FeatureProject")
+        raise DeclarationError(
+            f"feature project {reference}: {attribute} is {type(project).__name__}, not FeatureProject"
+        )
     return project
 
 
@@ -114,9 +108,11 @@ def python_transformation(reference: str) -> Any:
     if not all(part.isidentifier() for part in (*module_name.split("."), function)):
         raise DeclarationError(f'transformation {reference!r} must be given as "module:function"')
     source = (
-        f"def {function}(inputs):\n    from {module_name} import {function} as function\n\n    return function(inputs)\n"
+        f"def {function}(inputs):\n"
+        f"    from {module_name} import {function} as function\n\n"
+        f"    return function(inputs)\n"
     )
-    return PythonTransformation(load_transformation(reference), source, name=reference)
+    return PythonTransformation(cast(FunctionType, load_transformation(reference)), source, name=reference)
 
 
 def load_transformation(reference: str) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:

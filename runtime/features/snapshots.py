@@ -1,7 +1,7 @@
 """Feature snapshots: every stored view computed from curated tables, as Parquet in the feature bucket.
 
-A snapshot's id is a digest of what went in and what came out.  Computing the same features from the same table snapshots
-gives the same id, and writes nothing new.
+A snapshot's id is a digest of what went in and what came out.  Computing the same features from the same table
+snapshots gives the same id, and writes nothing new.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ def fetch_views(settings: Settings, snapshot: Snapshot, views: Sequence[str], di
 def conform(view: ViewSpec, rows: pl.DataFrame) -> pl.DataFrame:
     """``rows`` with exactly the view's columns, types and order.
 
-    Raises DeclarationError for a missing column, a type that does not fit, a row without key or time, or two rows of one
-    key at one instant (which of them a reader would get is then chance).
+    Raises DeclarationError for a missing column, a type that does not fit, a row without key or time, or two rows of
+    one key at one instant (which of them a reader would get is then chance).
     """
     import polars as pl
 

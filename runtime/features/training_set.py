@@ -102,16 +102,16 @@ def build_training_set(
         rows = point_in_time_join(examples, plan, {name: pl.read_parquet(path) for name, path in paths.items()})
         path = Path(directory, "training-set.parquet")
         rows.write_parquet(path, row_group_size=ROW_GROUP_ROWS, statistics=True)
-        return _publish(bucket, project, catalogue, snapshot, plan, service, path, rows, tuple(t for _, t in read.values()))
+        return _publish(
+            bucket, project, catalogue, snapshot, plan, service, path, rows, tuple(t for _, t in read.values())
+        )
 
 
-def point_in_time_join(
-    examples: pl.DataFrame, plan: ReadPlan, view_rows: Mapping[str, pl.DataFrame]
-) -> pl.DataFrame:
+def point_in_time_join(examples: pl.DataFrame, plan: ReadPlan, view_rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """``examples`` with one column per reference of ``plan``, in that order, row order kept.
 
-    ``view_rows`` hold join keys, EVENT_TIMESTAMP and features.  Raises RequestError when the examples lack a join key or
-    a column of request data, LeakageError as described above.
+    ``view_rows`` hold join keys, EVENT_TIMESTAMP and features.  Raises RequestError when the examples lack a join key
+    or a column of request data, LeakageError as described above.
     """
     import polars as pl
 

@@ -7,12 +7,13 @@ Valkey, in a script.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from runtime.features.encoding import hash_field, project_of_key, timestamp_field
-from runtime.features.errors import OnlineStoreError
+from runtime.features.errors import OnlineStoreAwayError, OnlineStoreError
 
 if TYPE_CHECKING:
     from runtime.features.catalogue import ViewSpec
@@ -82,13 +83,17 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def asked(call: Callable[[], Any]) -> Any:
-    """``call()`` with the client's errors as OnlineStoreError."""
+    """``call()`` with the client's errors as OnlineStoreError, OnlineStoreAwayError where waiting may help."""
+    from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import RedisError
+    from redis.exceptions import TimeoutError as RedisTimeoutError
 
     try:
         return call()
-    except (RedisError, OSError) as error:
-        raise OnlineStoreError(f"the online store does not answer: {error}") from error
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        raise OnlineStoreAwayError(f"the online store does not answer: {error}") from error
+    except RedisError as error:
+        raise OnlineStoreError(f"the online store refuses: {error}") from error
 
 
 def write_rows(client: Any, view: str, rows: Sequence[Row]) -> int:
@@ -109,7 +114,7 @@ def write_rows(client: Any, view: str, rows: Sequence[Row]) -> int:
                 script(keys=[key], args=arguments, client=pipe)
             return sum(int(answer) for answer in pipe.execute())
 
-    return sum(int(asked(lambda part=part: write(part))) for part in _batches(rows))  # type: ignore[misc]
+    return sum(int(asked(functools.partial(write, part))) for part in _batches(rows))
 
 
 def carry_forward(client: Any, view: ViewSpec, source: str, target: str) -> int:
@@ -138,7 +143,7 @@ def drop_project(client: Any, project: str) -> int:
     """Deletes every hash of one generation's project; returns how many.  Other projects' keys are never touched."""
     dropped = 0
     for keys in _batches(_keys_of(client, project)):
-        dropped += int(asked(lambda keys=keys: client.unlink(*keys)))
+        dropped += int(asked(functools.partial(client.unlink, *keys)))
     return dropped
 
 
@@ -151,7 +156,7 @@ def _keys_of(client: Any, project: str) -> Iterator[bytes]:
 def _scanned(client: Any, pattern: str) -> Iterator[bytes]:
     cursor = 0
     while True:
-        cursor, keys = asked(lambda cursor=cursor: client.scan(cursor, match=pattern, count=1000))
+        cursor, keys = asked(functools.partial(client.scan, cursor, match=pattern, count=1000))
         yield from keys
         if cursor == 0:
             return

@@ -31,8 +31,8 @@ def window_sums(
 
     Output columns: ``keys``, EVENT_TIMESTAMP and ``<measure>_<window>`` (Int64) for every measure, ``count`` included.
     One row per key for every step at which any window's content changes; between rows nothing changes, so an as-of join
-    finds the exact sum over ``(t - window, t]`` for any ``t`` on the grid.  Events without a key or a known time are left
-    out.  Raises ValueError when a window is not a whole number of steps.
+    finds the exact sum over ``(t - window, t]`` for any ``t`` on the grid.  Events without a key or a known time are
+    left out.  Raises ValueError when a window is not a whole number of steps.
     """
     uneven = [name for name, window in windows.items() if window % step or window <= timedelta(0)]
     if uneven:

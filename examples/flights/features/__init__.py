@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import polars as pl
+
 from examples.flights.features import computations as c
-from examples.flights.features.stream import tail_last_flight
 from runtime.features.project import Computation, Examples, FeatureProject, PathOf, StreamSource
 
 COMPLETED: Final = "falaj.flights.completed"
+"""Event type of the stream; its records have the columns of ``flights.flights``."""
 
 
 def _declare(path_of: PathOf) -> Sequence[Any]:
@@ -17,6 +19,11 @@ def _declare(path_of: PathOf) -> Sequence[Any]:
     from examples.flights.features.definitions import declare
 
     return declare(path_of)
+
+
+def _tail_rows(events: pl.DataFrame) -> pl.DataFrame:
+    # The computation of the batch: stream and batch cannot drift apart.
+    return c.tail_last_flight_v1({c.FLIGHTS: events})
 
 
 PROJECT: Final = FeatureProject(
@@ -32,6 +39,6 @@ PROJECT: Final = FeatureProject(
         "tail_last_flight_v1": Computation((c.FLIGHTS,), c.tail_last_flight_v1),
     },
     examples=Examples((c.FLIGHTS,), c.late_arrival_examples, label=c.LABEL),
-    streams={COMPLETED: StreamSource("tail_last_flight_v1", tail_last_flight)},
+    streams={COMPLETED: StreamSource("tail_last_flight_v1", _tail_rows)},
     subject_key="tailnum",
 )
