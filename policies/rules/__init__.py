@@ -10,7 +10,13 @@ from policies.rules.encryption import (
     keys_rotate_and_cannot_be_lost,
 )
 from policies.rules.iam import policies_grant_named_actions_on_named_resources
+from policies.rules.kubernetes import rights_are_named_one_by_one, services_stay_inside
 from policies.rules.network import buckets_block_public_access, cluster_endpoint_is_private, nothing_is_public
+from policies.rules.pods import (
+    images_are_pinned_by_digest,
+    pods_are_restricted,
+    services_have_known_appetites_and_budgets,
+)
 from policies.rules.residency import (
     images_come_from_a_registry_in_the_uae,
     keys_never_leave_the_region,
@@ -18,6 +24,7 @@ from policies.rules.residency import (
     replication_stays_in_the_uae,
     resources_stay_in_the_uae,
 )
+from policies.rules.tenancy import namespaces_deny_by_default, tenants_have_all_that_keeps_them_apart
 from policies.verdict import Rule
 
 RULES: dict[str, Rule] = {
@@ -36,7 +43,14 @@ RULES: dict[str, Rule] = {
         cluster_endpoint_is_private,
         nothing_is_public,
         buckets_block_public_access,
+        services_stay_inside,
         policies_grant_named_actions_on_named_resources,
+        pods_are_restricted,
+        rights_are_named_one_by_one,
+        namespaces_deny_by_default,
+        images_are_pinned_by_digest,
+        services_have_known_appetites_and_budgets,
+        tenants_have_all_that_keeps_them_apart,
     )
 }
 

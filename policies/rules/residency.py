@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from policies.residency import PULL_THROUGH_UPSTREAMS, UAE_REGIONS, arn_region, image_is_in_country
+from policies.rules.workloads import POD_PATHS, Located, each_container
 from policies.verdict import (
     COMPLIANT,
     NOT_APPLICABLE,
@@ -183,15 +184,6 @@ def keys_never_leave_the_region(resource: Resource) -> Iterator[Verdict]:
         yield from require(resource, "multiRegion", [False], "key material must stay in the region", default=False)
 
 
-_WORKLOADS = {
-    "kubernetes:apps/v1:Deployment": ("spec", "template", "spec"),
-    "kubernetes:apps/v1:StatefulSet": ("spec", "template", "spec"),
-    "kubernetes:apps/v1:DaemonSet": ("spec", "template", "spec"),
-    "kubernetes:apps/v1:ReplicaSet": ("spec", "template", "spec"),
-    "kubernetes:batch/v1:Job": ("spec", "template", "spec"),
-    "kubernetes:batch/v1:CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
-    "kubernetes:core/v1:Pod": ("spec",),
-}
 _PULL_THROUGH = "aws:ecr/pullThroughCacheRule:PullThroughCacheRule"
 _ECR_REPLICATION = "aws:ecr/replicationConfiguration:ReplicationConfiguration"
 
@@ -199,7 +191,7 @@ _ECR_REPLICATION = "aws:ecr/replicationConfiguration:ReplicationConfiguration"
 @rule(
     "RES-014",
     severity=Severity.HIGH,
-    types=[*_WORKLOADS, _PULL_THROUGH, _ECR_REPLICATION],
+    types=[*POD_PATHS, _PULL_THROUGH, _ECR_REPLICATION],
     references=(SUPPLY_CHAIN, Reference("CIS EKS 1.8", "5.1.4")),
 )
 def images_come_from_a_registry_in_the_uae(resource: Resource) -> Iterator[Verdict]:
@@ -215,27 +207,15 @@ def images_come_from_a_registry_in_the_uae(resource: Resource) -> Iterator[Verdi
     if resource.type == _ECR_REPLICATION:
         yield from guarded(lambda: _foreign_replication(resource))
         return
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        yield from _images(resource, kind)
+    yield from each_container(resource, _foreign_image)
 
 
-def _images(resource: Resource, kind: str) -> Iterator[Verdict]:
-    path = (*_WORKLOADS[resource.type], kind)
-    try:
-        containers = read(resource.props, *path, default=[])
-    except Unverified as unknown:
-        yield unverified(unknown.path)
-        return
-    for i in range(len(containers)):
-
-        def check(i: int = i) -> Verdict | None:
-            image = read(resource.props, *path, i, "image", default="")
-            if image_is_in_country(str(image)):
-                return None
-            where = f"{'.'.join(path)}[{i}].image"
-            return violation(f'{where} is "{image}"; allowed: an ECR registry in {_ALLOWED}', where)
-
-        yield from guarded(check)
+def _foreign_image(container: Located) -> Verdict | None:
+    image = container.read("image", default="")
+    if image_is_in_country(str(image)):
+        return None
+    where = f"{container.path}.image"
+    return violation(f'{where} is "{image}"; allowed: an ECR registry in {_ALLOWED}', where)
 
 
 def _foreign_replication(resource: Resource) -> Verdict | None:

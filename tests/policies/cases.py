@@ -72,7 +72,7 @@ OURS = "123456789012.dkr.ecr.me-central-1.amazonaws.com/falaj/server@sha256:0"
 ROTATING = {"enableKeyRotation": True, "deletionWindowInDays": 30, "policy": KEY_POLICY}
 BLOCKS = dict.fromkeys(("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"), True)
 
-CASES = [
+AWS_CASES = [
     Case("RES-001", "provider-in-the-uae", PROVIDER, HERE, C),
     Case("RES-001", "provider-in-ireland", PROVIDER, {"region": "eu-west-1"}, V),
     Case("RES-001", "provider-without-region", PROVIDER, {}, V),
