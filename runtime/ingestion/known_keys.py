@@ -69,13 +69,14 @@ class KnownKeys:
                     self._days[day] |= fresh
 
     def _load(self, days: set[datetime.date]) -> None:
-        for day in days:
-            self._days[day] = set()
-        if days:
-            found = with_keys(self._table.keys(None if _WHOLE_TABLE in days else days), self._table)
-            for (day,), group in found.group_by(_DAY):
-                if day in days:
-                    self._days[day] = set(group[_KEY])
+        if not days:
+            return
+        found = with_keys(self._table.keys(None if _WHOLE_TABLE in days else days), self._table)
+        loaded: dict[datetime.date, set[str]] = {day: set() for day in days}
+        for (day,), group in found.group_by(_DAY):
+            if day in loaded:  # between the first and the last of many days lie others
+                loaded[day] = set(group[_KEY])
+        self._days.update(loaded)  # only now: a read that fails must not leave days that look empty
 
     def _forget_least_used(self, keep: set[datetime.date]) -> None:
         for day in keep:

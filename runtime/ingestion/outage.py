@@ -32,6 +32,7 @@ _THROTTLED: Final = frozenset(
     }
 )
 _AWAY: Final = {
+    ("botocore.exceptions", "ConnectionError"),
     ("botocore.exceptions", "HTTPClientError"),
     ("sqlalchemy.exc", "InterfaceError"),
     ("sqlalchemy.exc", "OperationalError"),
@@ -57,7 +58,7 @@ def is_outage(error: BaseException) -> bool:
 
 @dataclass
 class Patience:
-    """How long a service is waited for.  ``sleep`` and ``clock`` are replaced in tests."""
+    """How long services are waited for.  ``sleep`` and ``clock`` are replaced in tests."""
 
     limit_seconds: float = DEFAULT_LIMIT_SECONDS
     sleep: Callable[[float], None] = time.sleep
@@ -68,26 +69,47 @@ class Patience:
 
         Raises OutageError after ``limit_seconds``; anything that is not an outage at once, as it is.
         """
-        since: float | None = None
-        pause = FIRST_PAUSE_SECONDS
+        outage = Outage(service, self)
         while True:
             try:
                 return attempt()
             except Exception as error:
-                if not is_outage(error):
-                    raise
-                since = self.clock() if since is None else since
-                away = self.clock() - since
-                metrics.counter(
-                    "falaj_ingestion_retries_total", "Calls tried again because a service was away.", ["service"]
-                ).labels(service).inc()
-                if away + pause > self.limit_seconds:
-                    raise OutageError(
-                        f"{service} has been away for {away:.0f} s ({_first_line(error)}); nothing is lost: run again "
-                        "once it is back"
-                    ) from error
-            self.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads callers, guards nothing)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                outage.failed(error)
+
+
+class Outage:
+    """One service's absence, from its first failed call to the next good one."""
+
+    def __init__(self, service: str, patience: Patience) -> None:
+        self._service = service
+        self._patience = patience
+        self._since: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def over(self) -> None:
+        """A call was answered."""
+        self._since, self._pause = None, FIRST_PAUSE_SECONDS
+
+    def failed(self, error: Exception) -> None:
+        """Returns after a pause when the failed call should be tried again.
+
+        Raises ``error`` when it is no outage, OutageError when the service has been away for longer than the limit.
+        """
+        if not is_outage(error):
+            raise error
+        now = self._patience.clock()
+        self._since = now if self._since is None else self._since
+        metrics.counter(
+            "falaj_ingestion_retries_total", "Calls tried again because a service was away.", ["service"]
+        ).labels(self._service).inc()
+        away = now - self._since
+        if away + self._pause > self._patience.limit_seconds:
+            raise OutageError(
+                f"{self._service} has been away for {away:.0f} s ({_first_line(error)}); nothing is lost: run again "
+                "once it is back"
+            ) from error
+        self._patience.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads callers, guards nothing)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def _first_line(error: BaseException) -> str:
