@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
+
+import pulumi
 
 from blueprints import Blueprint
 from blueprints.placement import Placement
@@ -21,6 +24,8 @@ class Compute:
     cluster: Cluster
     node_pools: NodePools
     registry: Registry
+    ready: Sequence[pulumi.Resource]
+    """What stands once a pod can be scheduled and finds its way: system nodes and add-ons."""
 
 
 def build_compute(settings: StackSettings, account: Account, placement: Placement, foundation: Foundation) -> Compute:
@@ -76,7 +81,8 @@ def build_compute(settings: StackSettings, account: Account, placement: Placemen
         depends_on=networking.resources,
         opts=account.options,
     )
-    Addons(
+    system_nodes = [node_pools.groups[pool.name] for pool in blueprint.node_pools if pool.purpose == "system"]
+    workload_addons = Addons(
         "workload-addons",
         "after-nodes",
         kubernetes_version=version,
@@ -84,10 +90,12 @@ def build_compute(settings: StackSettings, account: Account, placement: Placemen
         cluster_name=cluster.cluster_name,
         key_arn=platform_key,
         boundary_arn=boundary_arn,
-        depends_on=[node_pools.groups[pool.name] for pool in blueprint.node_pools if pool.purpose == "system"],
+        depends_on=system_nodes,
         opts=account.options,
     )
-    return Compute(cluster=cluster, node_pools=node_pools, registry=registry)
+    return Compute(
+        cluster=cluster, node_pools=node_pools, registry=registry, ready=[*system_nodes, *workload_addons.resources]
+    )
 
 
 def placed_pools(blueprint: Blueprint, placement: Placement) -> list[PlacedPool]:

@@ -18,6 +18,7 @@ from stacks.compute import Compute
 from stacks.data import Data
 from stacks.foundation import Foundation
 from stacks.governance import Governance
+from stacks.platform_layer import PlatformLayer
 from stacks.settings import StackSettings
 
 CONTRACT: Mapping[str, str] = {
@@ -54,6 +55,10 @@ CONTRACT: Mapping[str, str] = {
     "ciRoleArn": "role that CI assumes; empty without CI",
     "alertsTopicArn": "topic that alerts of every kind go to",
     "trailArn": "CloudTrail trail of the account",
+    "tenantNamespaces": "tenant -> Kubernetes namespace",
+    "modelsUrl": "where every served model answers, within the cluster",
+    "mlflowUrl": "tracking server and model registry, within the cluster",
+    "releasesLeftOut": "releases that wait for the digest of their image (falaj:imageDigests)",
     "backupVaultName": "vault with the daily recovery points",
     "boundaryArn": "permissions boundary that every role carries",
 }
@@ -69,6 +74,7 @@ def export_outputs(
     data: Data,
     governance: Governance,
     identity: Identity,
+    layer: PlatformLayer,
 ) -> None:
     """Export every output of the contract."""
     values: dict[str, Any] = {
@@ -105,6 +111,10 @@ def export_outputs(
         "ciRoleArn": identity.ci_role_arn or "",
         "alertsTopicArn": governance.audit.alerts_topic_arn,
         "trailArn": governance.audit.trail_arn,
+        "tenantNamespaces": layer.tenancy.namespaces,
+        "modelsUrl": layer.releases.router_url,
+        "mlflowUrl": layer.releases.mlflow_url,
+        "releasesLeftOut": list(layer.releases.left_out),
         "backupVaultName": governance.backup.vault_name,
         "boundaryArn": foundation.boundary.arn,
     }

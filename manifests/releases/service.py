@@ -191,7 +191,9 @@ def scheduled_job(
                     "activeDeadlineSeconds": deadline_seconds,
                     "backoffLimit": 3,
                     "podFailurePolicy": {
-                        "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+                        "rules": [
+                            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+                        ]
                     },
                     "ttlSecondsAfterFinished": 86_400,
                     "template": template,

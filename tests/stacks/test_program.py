@@ -17,7 +17,7 @@ import yaml
 from stacks.exports import CONTRACT
 from tests.support.answers import ACCOUNT_ID
 from tests.support.recorder import Recording, attempt
-from tests.support.resource_graph import GOLDEN, render, run_program
+from tests.support.resource_graph import GOLDEN, IMAGE_DIGESTS, render, run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 BLUEPRINTS = ("enterprise", "smb")
@@ -30,14 +30,14 @@ PROTECTED = {
         "aws:cloudtrail/trail:Trail": 1,
         "aws:dynamodb/table:Table": 1,
         "aws:kinesis/stream:Stream": 1,
-        "aws:kms/key:Key": 5,
+        "aws:kms/key:Key": 6,  # five domains, one tenant
         "aws:rds/instance:Instance": 1,
         "aws:s3/bucket:Bucket": 4,
     },
     "enterprise": {
         "aws:cloudtrail/trail:Trail": 1,
         "aws:elasticache/replicationGroup:ReplicationGroup": 1,
-        "aws:kms/key:Key": 5,
+        "aws:kms/key:Key": 9,  # five domains, four tenants
         "aws:msk/cluster:Cluster": 1,
         "aws:rds/cluster:Cluster": 1,
         "aws:s3/bucket:Bucket": 4,
@@ -65,33 +65,47 @@ def test_the_resource_tree_is_the_reviewed_one(blueprint: str) -> None:
 @pytest.mark.parametrize("blueprint", BLUEPRINTS)
 def test_every_resource_hangs_under_a_platform_component(blueprint: str) -> None:
     roots = [resource for resource in program(blueprint).resources if not resource.parent]
-    assert [resource.type for resource in roots if resource.custom] == ["pulumi:providers:aws"]
+    assert sorted(resource.type for resource in roots if resource.custom) == [
+        "pulumi:providers:aws",
+        "pulumi:providers:kubernetes",
+    ]
     assert Counter(resource.type for resource in roots if not resource.custom) == {
         "falaj:audit:Audit": 1,
         "falaj:backup:Backup": 1,
         "falaj:budget:Budget": 1,
         "falaj:compute:Addons": 2,
         "falaj:compute:Cluster": 1,
+        "falaj:compute:KarpenterAccess": 1,
         "falaj:compute:NodePools": 1,
         "falaj:data:OnlineStore": 1,
         "falaj:data:PlatformEvents": 1,
         "falaj:data:Postgres": 1,
         "falaj:data:Streaming": 1,
         "falaj:encryption:Encryption": 1,
+        "falaj:encryption:TenantKeys": 1,
         "falaj:identity:Identity": 1,
         "falaj:identity:PermissionsBoundary": 1,
+        "falaj:kubernetes:Charts": 1,
+        "falaj:kubernetes:GpuDevicePlugin": 1,
+        "falaj:kubernetes:NodePools": 1,
+        "falaj:kubernetes:Observability": 1,
+        "falaj:kubernetes:Releases": 1,
+        "falaj:kubernetes:Tenancy": 1,
         "falaj:network:Network": 1,
         "falaj:registry:Registry": 1,
         "falaj:storage:Storage": 1,
     }
 
 
+@pytest.mark.parametrize("package", ["aws", "kubernetes"])
 @pytest.mark.parametrize("blueprint", BLUEPRINTS)
-def test_every_aws_resource_uses_the_explicit_provider(blueprint: str) -> None:
+def test_every_resource_uses_the_explicit_provider(blueprint: str, package: str) -> None:
     recording = program(blueprint)
-    urn = recording.one("pulumi:providers:aws").urn
+    urn = recording.one(f"pulumi:providers:{package}").urn
     strays = [
-        r.name for r in recording.resources if r.type.startswith("aws:") and not r.provider.startswith(f"{urn}::")
+        r.name
+        for r in recording.resources
+        if r.type.startswith(f"{package}:") and not r.provider.startswith(f"{urn}::")
     ]
     assert strays == []
 
@@ -169,7 +183,8 @@ def test_outputs_name_the_engine_of_each_blueprint() -> None:
 def test_a_preview_that_knows_no_ids_declares_the_same_tree(blueprint: str) -> None:
     from stacks.platform_program import declare_platform
 
-    preview = attempt(declare_platform, preview=True, stack="dev", config={"falaj:blueprint": blueprint})
+    config = {"falaj:blueprint": blueprint, "falaj:imageDigests": json.dumps(IMAGE_DIGESTS)}
+    preview = attempt(declare_platform, preview=True, stack="dev", config=config)
     assert preview.error is None
     assert render(preview) == render(program(blueprint))
 
@@ -180,7 +195,15 @@ def test_two_runs_declare_identical_inputs() -> None:
 
 
 def test_the_smb_program_stays_small_enough_for_a_quick_second_run() -> None:
-    assert len(program("smb").resources) <= 260
+    """Under 5 s for a run that changes nothing leaves about 10 ms for each on two cores, the start-up included."""
+    assert len(program("smb").resources) <= 400
+
+
+def test_releases_without_an_image_are_left_out_and_named() -> None:
+    recording = run_program("smb", imageDigests="{}")
+    assert "mlflow" in recording.stack_outputs["releasesLeftOut"]
+    assert recording.of("kubernetes:apps/v1:Deployment") == []
+    assert program("smb").stack_outputs["releasesLeftOut"] == []
 
 
 def test_the_local_stack_differs_from_dev_in_its_endpoint_only() -> None:
@@ -189,26 +212,76 @@ def test_the_local_stack_differs_from_dev_in_its_endpoint_only() -> None:
     assert local == dev
 
 
-def test_the_local_program_differs_from_dev_in_the_provider_only() -> None:
+def test_the_local_program_differs_from_dev_in_the_providers_and_the_endpoint_only() -> None:
     from stacks.platform_program import declare_platform
 
     recordings = {}
     for stack in ("local", "dev"):
-        recordings[stack] = attempt(declare_platform, stack=stack, config=stack_config(stack))
+        config = {**stack_config(stack), "falaj:imageDigests": json.dumps(IMAGE_DIGESTS)}
+        recordings[stack] = attempt(declare_platform, stack=stack, config=config)
         assert recordings[stack].error is None
     inputs = {
         stack: {(r.type, r.name): r.inputs for r in recording.resources} for stack, recording in recordings.items()
     }
-    provider = ("pulumi:providers:aws", "aws")
-    local, dev = inputs["local"].pop(provider), inputs["dev"].pop(provider)
-    assert inputs["local"] == inputs["dev"]
-    assert {key for key in local if local[key] != dev.get(key)} == {
+    local, dev = ({provider: found.pop(provider) for provider in PROVIDERS} for found in inputs.values())
+    assert inputs["local"].keys() == inputs["dev"].keys()
+    differ = {
+        key
+        for key, given in inputs["local"].items()
+        if without_checksums(given) != without_checksums(inputs["dev"][key])
+    }
+    assert {kind for kind, _ in differ} == {"kubernetes:core/v1:ConfigMap"}
+    for key in differ:
+        there = inputs["local"][key]["data"]
+        assert there.pop("FALAJ_AWS_ENDPOINT_URL") == "http://127.0.0.1:4599"
+        assert there == inputs["dev"][key]["data"]
+    aws, kubernetes = PROVIDERS
+    assert {key for key in local[aws] if local[aws][key] != dev[aws].get(key)} == {
         "endpoints",
         "s3UsePathStyle",
         "skipCredentialsValidation",
         "skipMetadataApiCheck",
         "skipRequestingAccountId",
     }
+    assert local[kubernetes] == {"renderYamlToDirectory": ".falaj/local/manifests/local"}
+    assert set(dev[kubernetes]) == {"clusterIdentifier", "enableServerSideApply", "kubeconfig"}
+
+
+PROVIDERS = (("pulumi:providers:aws", "aws"), ("pulumi:providers:kubernetes", "kubernetes"))
+
+
+def without_checksums(value: object) -> object:
+    """Inputs without the annotations by which pods are replaced when their settings change."""
+    if isinstance(value, dict):
+        return {key: without_checksums(part) for key, part in value.items() if "checksum" not in key}
+    return [without_checksums(part) for part in value] if isinstance(value, list) else value
+
+
+def test_beside_a_local_cluster_objects_go_to_it() -> None:
+    recording = run_program(
+        "smb", "local", awsEndpointUrl="http://127.0.0.1:4599", kubeconfig=".falaj/cluster/kubeconfig"
+    )
+    inputs = recording.one("pulumi:providers:kubernetes").inputs
+    assert inputs["kubeconfig"] == ".falaj/cluster/kubeconfig"
+    assert "renderYamlToDirectory" not in inputs
+
+
+def test_beside_the_emulated_account_an_image_is_named_by_the_sources() -> None:
+    recording = run_program("smb", "local", awsEndpointUrl="http://127.0.0.1:4599", imageDigests="{}")
+    assert recording.stack_outputs["releasesLeftOut"] == []
+    images = {
+        container["image"]
+        for deployment in recording.of("kubernetes:apps/v1:Deployment")
+        for container in deployment.inputs["spec"]["template"]["spec"]["containers"]
+    }
+    assert images
+    assert all(image.startswith(f"{ACCOUNT_ID}.dkr.ecr.me-central-1.amazonaws.com/falaj-local/") for image in images)
+
+
+def test_no_token_is_written_into_the_kubeconfig_of_the_cloud() -> None:
+    [user] = json.loads(program("smb").one("pulumi:providers:kubernetes").inputs["kubeconfig"])["users"]
+    assert set(user["user"]) == {"exec"}
+    assert user["user"]["exec"]["args"][:4] == ["--region", "me-central-1", "eks", "get-token"]
 
 
 def test_every_service_of_the_program_has_a_local_endpoint() -> None:
@@ -219,8 +292,8 @@ def test_every_service_of_the_program_has_a_local_endpoint() -> None:
     used = {
         names.get(module, module)
         for blueprint in BLUEPRINTS
-        for module in (r.type.split(":")[1].split("/")[0] for r in program(blueprint).resources if r.custom)
-        if module != "providers"
+        for r in program(blueprint).resources
+        if r.type.startswith("aws:") and (module := r.type.split(":")[1].split("/")[0])
     }
     # CloudWatch's Pulumi module spans three services.
     used = (used - {"cloudwatch"}) | {"cloudwatch", "events", "logs"}
@@ -261,7 +334,8 @@ def test_the_program_runs_as_an_engine_runs_it() -> None:
         runpy.run_path(str(ROOT / "stacks"), run_name="__main__")
 
     try:
-        recording = attempt(run_directory, stack="dev", config={"falaj:blueprint": "smb"})
+        config = {"falaj:blueprint": "smb", "falaj:imageDigests": json.dumps(IMAGE_DIGESTS)}
+        recording = attempt(run_directory, stack="dev", config=config)
     finally:
         gc.enable()
     assert recording.error is None

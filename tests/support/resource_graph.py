@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
+from manifests.images import REPOSITORIES
 from tests.support.recorder import Recording, record
 
+IMAGE_DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in REPOSITORIES}
 GOLDEN = Path(__file__).resolve().parents[1] / "stacks" / "golden"
 
 
@@ -32,10 +36,10 @@ def render(recording: Recording) -> str:
 
 
 def run_program(blueprint: str, stack: str = "dev", **settings: str) -> Recording:
-    """Record the whole program for a blueprint.  ``settings``: keys of the namespace falaj."""
+    """Record the whole program for a blueprint, its images all pushed.  ``settings``: keys of the namespace falaj."""
     from stacks.platform_program import declare_platform
 
-    config = {"blueprint": blueprint, **settings}
+    config = {"blueprint": blueprint, "imageDigests": json.dumps(IMAGE_DIGESTS), **settings}
     return record(declare_platform, stack=stack, config={f"falaj:{key}": value for key, value in config.items()})
 
 
