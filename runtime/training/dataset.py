@@ -279,14 +279,17 @@ def _read(filesystem: FileSystem, path: str, most_bytes: int) -> bytes:
 
 def _manifest_files(text: bytes, path: str, root: str) -> tuple[DataFile, ...]:
     try:
-        entries = json.loads(text)["files"]
+        document = json.loads(text)
+        # A set of one file may name it by its URI, as the feature store writes it; it lies beside its manifest.
+        entries = document.get("files") or [{"path": document["uri"].rpartition("/")[2], "sha256": document["sha256"]}]
         files = tuple(
             DataFile(path=f"{root}/{_safe(entry['path'])}", bytes=entry.get("bytes", 0), sha256=entry.get("sha256"))
             for entry in entries
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
-            f'{path}: not a manifest; a JSON object with "files": [{{"path": ..., "bytes": ..., "sha256": ...}}] is needed'
+            f'{path}: not a manifest; it needs "files": [{{"path": ..., "bytes": ..., "sha256": ...}}], '
+            'or "uri" and "sha256" of one file'
         ) from None
     if not 0 < len(files) <= MOST_FILES:
         raise DataError(f"{path}: lists {len(files)} files; 1 to {MOST_FILES} are allowed")

@@ -18,11 +18,10 @@ def snapshot_files(settings: Settings, name: str, snapshot_id: int | None) -> tu
     """
     from pyiceberg.exceptions import NoSuchTableError
 
-    from runtime.ingestion.tables import catalog
+    from runtime.ingestion.lake import Lake
 
-    settings.require("catalog_uri")
     try:
-        table = catalog(settings).load_table(name)
+        table = Lake(settings).catalog.load_table(name)
     except NoSuchTableError:
         raise DataError(f"iceberg:{name}: no such table in the catalogue; ingest it first") from None
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()

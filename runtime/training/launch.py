@@ -94,6 +94,8 @@ def _environment() -> dict[str, str]:
         "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
         "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", "lo"),
+        # Workers meet through files; the store that torchrun would offer them listens on every interface.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         # torchrun sets it to 1 with a warning if it is absent; each worker then chooses for itself.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }

