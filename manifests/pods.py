@@ -38,7 +38,7 @@ READINESS_PERIOD_SECONDS: Final = 5
 STARTUP_PERIOD_SECONDS: Final = 2
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_ABSOLUTE_PATH: Final = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_ABSOLUTE_PATH: Final = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 
 
 @dataclass(frozen=True)
