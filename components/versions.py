@@ -208,11 +208,13 @@ CATALOGUE: tuple[Pin, ...] = (
         "aws-secrets-manager/secrets-store-csi-driver-provider-aws",
         origin="ecr-public",
     ),
+    # The digest stands in the operator bundle of NVIDIA's GPU operator 26.3.3, which brings this release.
     _image(
         "nvidia-device-plugin",
         "v0.19.3",
         "NVIDIA/k8s-device-plugin",
         "nvidia/k8s-device-plugin",
+        digest="sha256:25cc340fe6fd53c101e16fc452f503e7a92c219c64a80ed5381784b522dbbf77",
         note=_NVIDIA_TERMS,
     ),
     _chart("dcgm-exporter", "4.8.3", "NVIDIA/dcgm-exporter", "nvidia/charts/dcgm-exporter"),

@@ -205,5 +205,7 @@ def test_the_device_plugin_comes_from_the_accounts_registry() -> None:
     }
     (found,) = recording.of("kubernetes:apps/v1:DaemonSet")
     (container,) = found.inputs["spec"]["template"]["spec"]["containers"]
-    assert container["image"].startswith(f"{registry}/mirror/nvidia/k8s-device-plugin")
-    assert container["image"].endswith(pin("image", "nvidia-device-plugin").version)
+    assert (
+        container["image"]
+        == f"{registry}/mirror/nvidia/k8s-device-plugin@{pin('image', 'nvidia-device-plugin').digest}"
+    )
