@@ -11,10 +11,13 @@ from collections.abc import Sequence
 import pulumi
 from pulumi_kubernetes.helm.v3 import Release
 
+from blueprints.region import catalogue
 from blueprints.schema import Blueprint
 from components.chart_values import CERT_MANAGER_NAMESPACE, SELDON_NAMESPACE, TRAINER_NAMESPACE, chart_releases
 from components.kubernetes_objects import KubernetesComponent
+from components.tenancy import surroundings
 from components.versions import mirrored_repository, pin
+from manifests.network_policies import controller_policies
 from manifests.objects import labels, manifest
 
 INSTALL_TIMEOUT_SECONDS = 600
@@ -26,8 +29,9 @@ _OWN_NAMESPACES = (CERT_MANAGER_NAMESPACE, SELDON_NAMESPACE, TRAINER_NAMESPACE)
 class Charts(KubernetesComponent):
     """The charts of a blueprint, one after the other.
 
-    Children: namespaces of their own for those that want one, and per chart a release.  ``registry``: host and prefix
-    of the account's repositories.  Raises UnsupportedVersionError for a chart that the catalogue does not have.
+    Children: namespaces of their own for those that want one, with their policies, and per chart a release.
+    ``registry``: host and prefix of the account's repositories.  Raises UnsupportedVersionError for a chart that the
+    catalogue does not have.
     """
 
     has_trainer: bool
@@ -49,8 +53,12 @@ class Charts(KubernetesComponent):
         )
         super().__init__("falaj:kubernetes:Charts", name, opts)
         wanted = {release.namespace for release in releases}
-        namespaces = self.declare_all(
-            [
+        around = surroundings(blueprint, [zone.zone_id for zone in catalogue(blueprint.region).zones])
+        before: list[pulumi.Resource] = list(depends_on)
+        for namespace in _OWN_NAMESPACES:
+            if namespace not in wanted:
+                continue
+            home = self.declare(
                 manifest(
                     "v1",
                     "Namespace",
@@ -60,13 +68,10 @@ class Charts(KubernetesComponent):
                         "pod-security.kubernetes.io/enforce": "baseline",
                         "pod-security.kubernetes.io/warn": "restricted",
                     },
-                )
-                for namespace in _OWN_NAMESPACES
-                if namespace in wanted
-            ],
-            depends_on=depends_on,
-        )
-        before: list[pulumi.Resource] = [*depends_on, *namespaces]
+                ),
+                depends_on=depends_on,
+            )
+            before += [home, *self.declare_all(controller_policies(namespace, around), depends_on=[home])]
         made: list[pulumi.Resource] = []
         for release in releases:
             pinned = pin("chart", release.chart)

@@ -115,6 +115,24 @@ def observability_policies(around: Surroundings) -> list[Manifest]:
     ]
 
 
+def controller_policies(namespace: str, around: Surroundings) -> list[Manifest]:
+    """A controller of others watches the Kubernetes API, which calls its webhooks; Prometheus reads its metrics."""
+    api_server = _blocks(around.endpoint_cidrs)
+    return [
+        default_deny(namespace),
+        _policy(
+            namespace,
+            "allow-cluster",
+            ingress=[{"from": [_SAME_NAMESPACE, _PROMETHEUS, *api_server]}],
+            egress=[
+                _DNS,
+                {"to": [_SAME_NAMESPACE]},
+                {"to": [*api_server, *_blocks(KUBERNETES_API_ADDRESSES)], "ports": _tcp(HTTPS_PORT)},
+            ],
+        ),
+    ]
+
+
 def _aws(namespace: str, around: Surroundings, *, databases: bool = False) -> Manifest:
     """AWS by HTTPS, the Kubernetes API, the pod's own credentials; with ``databases`` the data subnets too."""
     peers = _blocks((*around.endpoint_cidrs, *KUBERNETES_API_ADDRESSES, *around.service_cidrs))

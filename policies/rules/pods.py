@@ -23,12 +23,13 @@ from policies.verdict import (
 )
 
 NAMESPACE: Final = "kubernetes:core/v1:Namespace"
-ENFORCE_LABEL: Final = "pod-security.kubernetes.io/enforce"
+POD_SECURITY: Final = "pod-security.kubernetes.io"
 SECURE_OPERATION: Final = Reference("UAE IA", "T3.2.1")
 CAPACITY: Final = Reference("UAE IA", "T3.3.1")
 INTEGRITY: Final = Reference("UAE IA", "T7.3.3")
 
 _SHARED_WITH_THE_NODE: Final = ("hostNetwork", "hostPID", "hostIPC")
+_MODES: Final = ("enforce", "warn")
 _SECCOMP: Final = ("RuntimeDefault", "Localhost")
 
 
@@ -43,7 +44,8 @@ def pods_are_restricted(resource: Resource) -> Iterator[Verdict]:
 
     Why: a pod that is root or shares something with its node is one bug away from every other pod on that node.
     Fix: run as non-root with seccomp RuntimeDefault, drop ALL, no privileges, nothing of the host, a read-only root
-    file system; label the namespace pod-security.kubernetes.io/enforce=restricted.  A node agent needs an exemption.
+    file system; label the namespace pod-security.kubernetes.io/enforce=restricted (one for controllers of others may
+    enforce baseline and warn of restricted).  A node agent needs an exemption.
     """
     if resource.type == NAMESPACE:
         yield from guarded(lambda: _enforces(resource))
@@ -53,10 +55,11 @@ def pods_are_restricted(resource: Resource) -> Iterator[Verdict]:
 
 
 def _enforces(resource: Resource) -> Verdict | None:
-    level = read(resource.props, "metadata", "labels", ENFORCE_LABEL)
-    if level == "restricted":
+    enforced, warned = (read(resource.props, "metadata", "labels", f"{POD_SECURITY}/{mode}") for mode in _MODES)
+    if enforced == "restricted" or (enforced == "baseline" and warned == "restricted"):
         return None
-    return violation(f"the label {ENFORCE_LABEL} is {level or 'not set'}, must be restricted", "metadata.labels")
+    message = f"the label {POD_SECURITY}/enforce is {enforced or 'not set'}, must be restricted (or baseline with warn"
+    return violation(f"{message}=restricted, for controllers of others)", "metadata.labels")
 
 
 def _shares_nothing(pod: Located) -> Verdict | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from policies.rules.pods import NAMESPACE
+from policies.rules.pods import NAMESPACE, POD_SECURITY
 from policies.verdict import (
     COMPLIANT,
     NOT_APPLICABLE,
@@ -105,7 +105,7 @@ _INSIDE: Final = {
     "TEN-001", severity=Severity.HIGH, types=[NAMESPACE], references=(SHARED_SYSTEMS, Reference("CIS EKS 1.8", "4.5.1"))
 )
 def _tenant_is_described(resource: Resource) -> Iterator[Verdict]:
-    """A tenant's namespace has an owner, a data class, quotas for CPU, memory and GPUs, limits, its own role and key.
+    """A tenant's namespace is restricted and has an owner, a data class, quotas, limits, a role and a key of its own.
 
     Why: teams that share nodes keep out of each other's way only by what their namespaces are not allowed.
     Fix: declare tenants in the blueprint, which makes all of it; by hand, add a ResourceQuota, a LimitRange, a
@@ -116,6 +116,9 @@ def _tenant_is_described(resource: Resource) -> Iterator[Verdict]:
         metadata = read(resource.props, "metadata", default={})
         if not read(metadata, "labels", TENANT_LABEL):
             return NOT_APPLICABLE
+        level = read(metadata, "labels", f"{POD_SECURITY}/enforce")
+        if level != "restricted":
+            return violation(f"a tenant's namespace enforces {level or 'nothing'}, must enforce restricted", "metadata")
         missing = [
             *([] if read(metadata, "labels", DATA_CLASS_LABEL) else [f"the label {DATA_CLASS_LABEL}"]),
             *([] if read(metadata, "annotations", OWNER_ANNOTATION) else [f"the annotation {OWNER_ANNOTATION}"]),

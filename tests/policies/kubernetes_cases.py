@@ -71,8 +71,9 @@ def runtime(spec: Any) -> dict[str, Any]:
     return {"spec": {"template": {"spec": {"replicatedJobs": [{"name": "node", "template": template(spec)}]}}}}
 
 
-def enforcing(level: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": level}}}
+def enforcing(level: Any, warned: Any = "restricted") -> dict[str, Any]:
+    labels = {"pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/warn": warned}
+    return {"metadata": {"name": "n", "labels": labels}}
 
 
 def role(group: Any, resources: Any, verbs: Any, **more: Any) -> dict[str, Any]:
@@ -91,8 +92,17 @@ def balancer(**annotations: Any) -> dict[str, Any]:
     }
 
 
-def tenant(label: Any = "risk", data_class: Any = "restricted", owner: Any = "risk-ml@example.com") -> dict[str, Any]:
-    labels = {"falaj.dev/tenant": label, "falaj.dev/data-class": data_class}
+def tenant(
+    label: Any = "risk",
+    data_class: Any = "restricted",
+    owner: Any = "risk-ml@example.com",
+    level: Any = "restricted",
+) -> dict[str, Any]:
+    labels = {
+        "falaj.dev/tenant": label,
+        "falaj.dev/data-class": data_class,
+        "pod-security.kubernetes.io/enforce": level,
+    }
     return {
         "metadata": {
             "name": "tenant-risk",
@@ -155,7 +165,9 @@ KUBERNETES_CASES = [
     Case("K8S-001", "pod-unknown", DEPLOYMENT, template(UNKNOWN), U),
     Case("K8S-001", "privileged-with-unknown-user", POD, {"spec": pod(secured(privileged=True, runAsUser=UNKNOWN))}, V),
     Case("K8S-001", "restricted-namespace", NAMESPACE, enforcing("restricted"), C),
-    Case("K8S-001", "baseline-namespace", NAMESPACE, enforcing("baseline"), V),
+    Case("K8S-001", "baseline-namespace-that-warns", NAMESPACE, enforcing("baseline"), C),
+    Case("K8S-001", "baseline-namespace-in-silence", NAMESPACE, enforcing("baseline", "baseline"), V),
+    Case("K8S-001", "privileged-namespace", NAMESPACE, enforcing("privileged"), V),
     Case("K8S-001", "namespace-without-a-standard", NAMESPACE, {"metadata": {"name": "n"}}, V),
     Case("K8S-001", "namespace-level-unknown", NAMESPACE, enforcing(UNKNOWN), U),
     Case("K8S-001", "config-map", CONFIG_MAP, {}, N),
@@ -223,6 +235,7 @@ KUBERNETES_CASES = [
     Case("TEN-001", "described-tenant", NAMESPACE, tenant(), C),
     Case("TEN-001", "tenant-without-data-class", NAMESPACE, tenant(data_class=None), V),
     Case("TEN-001", "tenant-without-owner", NAMESPACE, tenant(owner=None), V),
+    Case("TEN-001", "tenant-with-the-baseline-only", NAMESPACE, tenant(level="baseline"), V),
     Case("TEN-001", "tenant-unknown", NAMESPACE, tenant(label=UNKNOWN), U),
     Case("TEN-001", "namespace-of-nobody", NAMESPACE, enforcing("restricted"), N),
     Case("RES-014", "model-image-from-docker-hub", SELDON, seldon(pod(container(image="nginx:1.29"))), V),
