@@ -125,7 +125,9 @@ class KinesisConsumer:
         ]
         if records:
             shard.last = records[-1].position
-        return records
+        begin = shard.start.at
+        # The API takes whole seconds: it may begin almost a second before what was asked for.
+        return records if begin is None else [record for record in records if record.arrived_at >= begin]
 
     def _iterator(self, name: str, shard: _Shard) -> str:
         where: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}

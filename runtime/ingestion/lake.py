@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import functools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,6 +64,11 @@ class Lake:
     @functools.cached_property
     def catalog(self) -> Catalog:
         """pyiceberg's catalogue: AWS Glue for ``glue``, else SQL tables in the database of ``catalog_uri``."""
+        catalog = self._load_catalog()
+        weakref.finalize(self, catalog.close)  # gives idle connections back; a table in use opens its own again
+        return catalog
+
+    def _load_catalog(self) -> Catalog:
         from pyiceberg.catalog import load_catalog
 
         settings = self._settings

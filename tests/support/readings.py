@@ -12,7 +12,7 @@ import polars as pl
 
 from runtime.ingestion.contract import Contract
 
-FIRST = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+FIRST = datetime.datetime(2024, 3, 1, tzinfo=datetime.UTC)
 TIME = pl.Datetime("us", "UTC")
 
 

@@ -92,7 +92,7 @@ def test_a_bad_record_is_kept_with_its_reasons_and_counted(
     rows = readings(40)
     rows[3]["litres"] = -5
     rows[7]["pulses"] = "many"
-    rows[9]["read_at"] = "2026-03-01T00:00:00"
+    rows[9]["read_at"] = "2024-03-01T00:00:00"
     before = metrics.value("falaj_ingestion_records_total", table="water.readings", outcome="refused")
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
