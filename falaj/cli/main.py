@@ -25,6 +25,7 @@ _COMMANDS = {
     "blueprint": ("falaj.cli.blueprint:group", "Compare, cost and choose blueprints."),
     "local": ("falaj.cli.local:group", "The emulated AWS account on this machine."),
     "cluster": ("falaj.cli.cluster:group", "A real Kubernetes control plane on this machine."),
+    "rehearse": ("falaj.cli.rehearse:rehearse", "Prove a blueprint's capacity on a real control plane."),
     "doctor": ("falaj.cli.doctor:doctor", "What this machine has, and what is missing."),
 }
 
