@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from policies.rules.cost import (
+    instance_types_are_offered_where_they_are_asked_for,
+    nothing_stateful_is_on_spot,
+    spending_has_a_ceiling,
+)
 from policies.rules.encryption import (
     buckets_are_encrypted_with_a_customer_key,
     buckets_refuse_clear_text,
@@ -51,6 +56,9 @@ RULES: dict[str, Rule] = {
         images_are_pinned_by_digest,
         services_have_known_appetites_and_budgets,
         tenants_have_all_that_keeps_them_apart,
+        nothing_stateful_is_on_spot,
+        instance_types_are_offered_where_they_are_asked_for,
+        spending_has_a_ceiling,
     )
 }
 

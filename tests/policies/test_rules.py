@@ -9,9 +9,10 @@ import pytest
 from policies.rules import RULES
 from policies.verdict import UNKNOWN, Resource, Status, worst
 from tests.policies.cases import AWS_CASES, BLOCK, BUCKET, BUCKET_POLICY, HERE, REPLICATION, SSE, Case
+from tests.policies.cost_cases import COST_CASES
 from tests.policies.kubernetes_cases import KUBERNETES_CASES
 
-CASES = [*AWS_CASES, *KUBERNETES_CASES]
+CASES = [*AWS_CASES, *KUBERNETES_CASES, *COST_CASES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{c.rule}-{c.name}" for c in CASES])

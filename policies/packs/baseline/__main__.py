@@ -31,6 +31,9 @@ BASELINE = (
     "K8S-004",
     "K8S-005",
     "TEN-001",
+    "COST-001",
+    "COST-002",
+    "COST-003",
 )
 
 PolicyPack(
