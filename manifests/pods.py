@@ -30,6 +30,8 @@ SECRETS_STORE_DRIVER: Final = "secrets-store.csi.k8s.io"
 HTTP_PORT: Final = 8080
 METRICS_PORT: Final = 9090
 """Ports of every service; named ``http`` and ``metrics``, and found by those names."""
+LISTEN_ADDRESS: Final = "$(FALAJ_LISTEN_ADDRESS)"
+"""The pod's own address, in a command; as a setting every process has it."""
 
 DRAIN_SECONDS: Final = 10
 """A pod goes on serving this long after it was told to end: until every proxy has heard that it is gone."""
@@ -148,6 +150,7 @@ def pod_template(
     pod_labels: Mapping[str, str],
     service_account: str,
     scheduling: Mapping[str, Any],
+    before: Sequence[Container] = (),
     spread: Sequence[Mapping[str, Any]] = (),
     config_checksum: Any = None,
     grace_seconds: int = 30,
@@ -161,7 +164,8 @@ def pod_template(
 ) -> dict[str, Any]:
     """A hardened pod template: ``{"metadata": ..., "spec": ...}``.
 
-    ``scheduling``: affinity and tolerations (``manifests.scheduling``).  ``grace_seconds``: from the signal to the
+    ``scheduling``: affinity and tolerations (``manifests.scheduling``).  ``before``: containers that run one after the
+    other before it, on the same volumes.  ``grace_seconds``: from the signal to the
     kill; a spot node leaves 120.  ``kubernetes_token``: mounts the account's API token.  ``secret_class``: a
     SecretProviderClass whose secrets become files under ``SECRETS_PATH``.  ``scratch_mib``: size of ``/tmp``, which is
     the only place that can be written.  ``shared_memory_mib``: size of ``/dev/shm``, counted against the memory limit.
@@ -209,6 +213,8 @@ def pod_template(
         "volumes": volumes,
         **{key: value for key, value in scheduling.items() if value},
     }
+    if before:
+        spec["initContainers"] = [_container(each, mounts) for each in before]
     if spread:
         spec["topologySpreadConstraints"] = [dict(constraint) for constraint in spread]
     if restart_policy:

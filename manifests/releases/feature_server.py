@@ -12,7 +12,9 @@ from blueprints.schema import Blueprint
 from manifests import images
 from manifests.images import Images
 from manifests.objects import Manifest
+from manifests.pods import HTTP_PORT
 from manifests.releases.service import (
+    FEATURES,
     Inputs,
     Service,
     config_map,
@@ -34,7 +36,7 @@ def feature_server(blueprint: Blueprint, images_at_hand: Images, inputs: Inputs,
     server = Service(
         name=FEATURE_SERVER,
         component=COMPONENT,
-        command=("python", "-m", "runtime", "features", "serve"),
+        command=("python", "-m", "runtime", "features", "serve", "--project", FEATURES, "--port", str(HTTP_PORT)),
         size=sizes[FEATURE_SERVER],
         tenant_facing=True,
     )
@@ -47,7 +49,8 @@ def feature_server(blueprint: Blueprint, images_at_hand: Images, inputs: Inputs,
             FEATURE_MATERIALISER,
             COMPONENT,
             images_at_hand.reference(images.PLATFORM),
-            command=("python", "-m", "runtime", "features", "materialise"),
+            command=("python", "-m", "runtime", "features", "materialise", "--project", FEATURES),
+            before=("python", "-m", "runtime", "features", "compute", "--project", FEATURES),
             size=sizes[FEATURE_MATERIALISER],
             schedule=MATERIALISE_SCHEDULE,
             account=FEATURE_MATERIALISER,

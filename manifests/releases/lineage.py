@@ -7,7 +7,7 @@ from typing import Final
 from blueprints.schema import Blueprint
 from manifests.images import Images
 from manifests.objects import PLATFORM_NAMESPACE, Manifest
-from manifests.pods import HTTP_PORT
+from manifests.pods import HTTP_PORT, LISTEN_ADDRESS
 from manifests.releases.service import Inputs, Service, service_manifests
 from manifests.releases.sizes import LINEAGE, service_sizes
 
@@ -21,7 +21,7 @@ def lineage(blueprint: Blueprint, images_at_hand: Images, inputs: Inputs) -> lis
     service = Service(
         name=LINEAGE,
         component=COMPONENT,
-        command=("python", "-m", "runtime", "lineage", "serve"),
+        command=("python", "-m", "runtime", "lineage", "serve", "--host", LISTEN_ADDRESS, "--port", str(HTTP_PORT)),
         size=service_sizes(blueprint)[LINEAGE],
         tenant_facing=True,
     )

@@ -1,4 +1,4 @@
-"""One PodMonitor for every release: Prometheus scrapes the port ``metrics`` of all pods of the platform's namespace."""
+"""One PodMonitor for every release: Prometheus scrapes the port ``metrics`` of the pods of the platform's namespace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INTERVAL: Final = "30s"
 
 
 def pod_monitor() -> Manifest:
-    """Services, model servers and jobs alike: what has no port of that name is passed over."""
+    """Services, model servers and scheduled jobs; training jobs have a monitor of their own, wherever they run."""
     return manifest(
         "monitoring.coreos.com/v1",
         "PodMonitor",
@@ -19,7 +19,12 @@ def pod_monitor() -> Manifest:
         namespace=PLATFORM_NAMESPACE,
         labels=labels(NAME, "monitoring"),
         spec={
-            "selector": {"matchLabels": {"app.kubernetes.io/part-of": PART_OF}},
+            "selector": {
+                "matchLabels": {"app.kubernetes.io/part-of": PART_OF},
+                "matchExpressions": [
+                    {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["training"]}
+                ],
+            },
             "namespaceSelector": {"matchNames": [PLATFORM_NAMESPACE]},
             "podTargetLabels": ["app.kubernetes.io/name", "app.kubernetes.io/component", "falaj.dev/predictor"],
             "podMetricsEndpoints": [{"port": "metrics", "interval": INTERVAL, "scrapeTimeout": "10s"}],

@@ -2,7 +2,7 @@
 
 The only service of the platform that talks to the Kubernetes API, and only about jobs in the platform's namespace.
 What it starts is laid down here, as a template in a ConfigMap: image, accounts, limits and placement of a job are
-decided at deployment and not by a running process.
+decided at deployment and not by a running process, which adds a name and the job's file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from manifests.releases.service import Inputs, Service, config_map, service_mani
 from manifests.releases.sizes import RETRAINING, service_sizes
 from manifests.releases.training_job import job_shape, training_job
 
-COMPONENT: Final = "training"
+COMPONENT: Final = "retraining"
 TEMPLATE: Final = "training-job"
 TEMPLATE_PATH: Final = "/etc/falaj/training-job"
 TEMPLATE_FILE: Final = "job.json"
@@ -50,7 +50,7 @@ def job_template(blueprint: Blueprint, images_at_hand: Images) -> str:
 
 
 def _rights() -> list[Manifest]:
-    """Jobs and nothing else: no pod, no secret, no right to give rights."""
+    """Jobs and what is told to them: no pod, no secret, no right to give rights."""
     marks = labels(RETRAINING, COMPONENT)
     verbs = ["create", "delete", "get", "list", "watch"]
     return [
@@ -63,6 +63,8 @@ def _rights() -> list[Manifest]:
             rules=[
                 {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": verbs},
                 {"apiGroups": ["trainer.kubeflow.org"], "resources": ["trainjobs"], "verbs": verbs},
+                # What a job is to do; owned by the Job, it goes with it.
+                {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
                 # To tell why a job does not start.
                 {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
             ],

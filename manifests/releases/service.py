@@ -7,7 +7,7 @@ disruption budget" is kept in one place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from blueprints.schema import Blueprint
@@ -30,6 +30,9 @@ from manifests.pods import (
 from manifests.releases.sizes import ServiceSize, survives_a_zone
 from manifests.scheduling import interruptible, on_demand, spread_over_zones
 
+CONTRACT: Final = "project:CONTRACT"
+FEATURES: Final = "project:FEATURES"
+"""What the platform image knows of a team's project: data contract and feature views of its module ``project``."""
 SERVE_GRACE_SECONDS: Final = DRAIN_SECONDS + 20
 """From the signal to the kill: the drain, and the longest request."""
 CONSUME_GRACE_SECONDS: Final = 60
@@ -58,6 +61,8 @@ class Service:
     component: str
     command: tuple[str, ...]
     size: ServiceSize
+    numbered: bool = False
+    """Whether replicas share work by number: a StatefulSet without volumes, whose pods know theirs as ``POD_INDEX``."""
     serves: bool = True
     """Whether it answers HTTP; otherwise it consumes a queue or a stream and is probed at its exporter."""
     tenant_facing: bool = False
@@ -88,7 +93,7 @@ def service_manifests(blueprint: Blueprint, service: Service, images_at_hand: Im
         )
     if service.serves:
         made.append(_network_service(service, marks))
-    made.append(_deployment(blueprint, service, images_at_hand, inputs, marks))
+    made.append(_workload(blueprint, service, images_at_hand, inputs, marks))
     if service.size.replicas > 1:
         made.append(disruption_budget(service.name, service.component))
     if service.size.scales:
@@ -142,6 +147,7 @@ def scheduled_job(
     image: str,
     *,
     command: tuple[str, ...],
+    before: tuple[str, ...] = (),
     size: ServiceSize,
     schedule: str,
     account: str,
@@ -150,7 +156,10 @@ def scheduled_job(
     config: tuple[str, ...] = (),
     scratch_mib: int = 4_096,
 ) -> Manifest:
-    """A job that a clock starts (``schedule``: cron, UTC), one run at a time; it stands being moved to another node."""
+    """A job that a clock starts (``schedule``: cron, UTC), one run at a time; it stands being moved to another node.
+
+    ``before``: a command that must have succeeded first.
+    """
     container = Container(
         name=name,
         image=image,
@@ -160,8 +169,10 @@ def scheduled_job(
         config=config,
         environment={"FALAJ_METRICS_PORT": str(METRICS_PORT)},
     )
+    first = replace(container, name=f"{name}-first", command=before, ports={})
     template = pod_template(
         container,
+        before=[first] if before else [],
         pod_labels=labels(name, component),
         service_account=account,
         scheduling=interruptible(),
@@ -203,7 +214,7 @@ def scheduled_job(
     )
 
 
-def _deployment(
+def _workload(
     blueprint: Blueprint, service: Service, images_at_hand: Images, inputs: Inputs, marks: Mapping[str, str]
 ) -> Manifest:
     match = selector(service.name)
@@ -234,15 +245,28 @@ def _deployment(
     )
     spec: dict[str, Any] = {
         "revisionHistoryLimit": 3,
-        "progressDeadlineSeconds": 600,
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": match},
         "template": template,
     }
     if not service.size.scales:
         # Otherwise the number belongs to the autoscaler, whose least is what the size says.
         spec["replicas"] = service.size.replicas
-    return manifest("apps/v1", "Deployment", service.name, namespace=PLATFORM_NAMESPACE, labels=marks, spec=spec)
+    if service.numbered:
+        spec |= {"serviceName": service.name, "podManagementPolicy": "Parallel"}
+        # First in the list: the command refers to it.
+        number = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
+        template["spec"]["containers"][0]["env"].insert(0, {"name": "POD_INDEX", "valueFrom": number})
+    else:
+        spec |= {"progressDeadlineSeconds": 600, "strategy": _strategy(service)}
+    kind = "StatefulSet" if service.numbered else "Deployment"
+    return manifest("apps/v1", kind, service.name, namespace=PLATFORM_NAMESPACE, labels=marks, spec=spec)
+
+
+def _strategy(service: Service) -> dict[str, Any]:
+    """A server is replaced before it ends, a consumer after: two readers of one stream would fence each other off."""
+    if not service.serves:
+        return {"type": "Recreate"}
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def _network_service(service: Service, marks: Mapping[str, str]) -> Manifest:

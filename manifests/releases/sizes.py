@@ -95,9 +95,7 @@ def service_sizes(blueprint: Blueprint) -> dict[str, ServiceSize]:
         # Two of what stands in a request's way, however small the platform: one answers while the other moves.
         ROUTER: _scaled(ROUTER, routed / TARGET_UTILISATION, least=2),
         FEATURE_SERVER: _scaled(FEATURE_SERVER, reads / TARGET_UTILISATION, least=2),
-        STREAM_PROCESSOR: _scaled(
-            STREAM_PROCESSOR, events / STREAM_HEADROOM, least=min(least, partitions), most=partitions
-        ),
+        STREAM_PROCESSOR: _consumers(events / STREAM_HEADROOM, least=min(least, partitions), most=partitions),
         MLFLOW: ServiceSize(table[MLFLOW], least, least),
         # One reader of a stream's every partition; what it counts would be half of the truth in each of two.
         DRIFT_MONITOR: ServiceSize(table[DRIFT_MONITOR], 1, 1),
@@ -117,20 +115,25 @@ def stream_partitions(blueprint: Blueprint) -> int:
     return streaming.shards or kinesis_shards_for(blueprint.data.events_per_second, blueprint.data.event_bytes)
 
 
-def _scaled(name: str, cores: float, *, least: int, most: int = 0) -> ServiceSize:
-    """The fewest replicas that bring ``cores``: of the small kind if ``least`` of them do, else of the large.
-
-    ``most`` (0: ``BURST_FACTOR`` times as many as at rest) ends what more replicas would bring.
-    """
+def _scaled(name: str, cores: float, *, least: int) -> ServiceSize:
+    """The fewest replicas that bring ``cores``: of the small kind if ``least`` of them do, else of the large."""
     millicores = cores * 1_000
     small, large = _SMALL[name], _LARGE[name]
     if millicores <= least * small.cpu_millicores:
         resources, count = small, least
     else:
         resources, count = large, max(least, math.ceil(millicores / large.cpu_millicores - 1e-9))
-    if most and count > most:
-        # Fewer, larger: consumers beyond the partitions would stand idle.
-        cpu = math.ceil(millicores / most)
-        memory = math.ceil(resources.memory_mib * cpu / resources.cpu_millicores)
-        resources, count = Resources(cpu, memory, 2 * cpu, 2 * memory), most
-    return ServiceSize(resources, count, min(most, count * BURST_FACTOR) if most else count * BURST_FACTOR)
+    return ServiceSize(resources, count, count * BURST_FACTOR)
+
+
+def _consumers(cores: float, *, least: int, most: int) -> ServiceSize:
+    """Consumers of a stream: no more than ``most``, its partitions, and rather larger ones.
+
+    Their number is part of how they share the stream, so it changes with a deployment and not with the hour.
+    """
+    size = _scaled(STREAM_PROCESSOR, cores, least=least)
+    if size.replicas <= most:
+        return ServiceSize(size.resources, size.replicas, size.replicas)
+    cpu = math.ceil(cores * 1_000 / most)
+    memory = math.ceil(size.resources.memory_mib * cpu / size.resources.cpu_millicores)
+    return ServiceSize(Resources(cpu, memory, 2 * cpu, 2 * memory), most, most)

@@ -9,8 +9,9 @@ from manifests.images import Images
 from manifests.objects import PLATFORM_NAMESPACE, Manifest, labels, manifest
 from manifests.releases.service import Inputs, config_map, service_account
 from manifests.releases.training_job import (
-    CHECKPOINT_URI,
     CONFIG_MAP,
+    JOB_FILE,
+    JOB_PATH,
     MAX_RESTARTS,
     MODULE,
     SERVICE_ACCOUNT,
@@ -50,8 +51,8 @@ def cluster_training_runtime(blueprint: Blueprint, images_at_hand: Images, input
         shape,
         images_at_hand,
         container_name=NODE_JOB,
-        command=("torchrun", f"--max-restarts={MAX_RESTARTS}", f"--module={MODULE}"),
-        arguments=("--checkpoints", CHECKPOINT_URI),
+        command=("torchrun", f"--max-restarts={MAX_RESTARTS}", f"--module={MODULE}", f"{JOB_PATH}/{JOB_FILE}"),
+        files={},
         config=(CONFIG_MAP,) if inputs.settings else (),
         config_checksum=inputs.checksum,
     )
@@ -79,15 +80,9 @@ def cluster_training_runtime(blueprint: Blueprint, images_at_hand: Images, input
     )
 
 
-def train_job(
-    name: str, shape: JobShape, *, namespace: str = PLATFORM_NAMESPACE, arguments: tuple[str, ...] = ()
-) -> Manifest:
-    """A training job for Kubeflow Trainer v2, on ``cluster_training_runtime``."""
-    trainer = {
-        "numNodes": shape.workers,
-        "numProcPerNode": _processes(shape),
-        "args": ["--checkpoints", CHECKPOINT_URI, *arguments],
-    }
+def train_job(name: str, shape: JobShape, *, namespace: str = PLATFORM_NAMESPACE) -> Manifest:
+    """A training job for Kubeflow Trainer v2, on ``cluster_training_runtime``; needs ``job_file`` as an indexed Job."""
+    mount = {"name": name, "mountPath": JOB_PATH, "readOnly": True}
     return manifest(
         TRAINER_API,
         "TrainJob",
@@ -96,7 +91,14 @@ def train_job(
         labels=labels(name, COMPONENT),
         spec={
             "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": RUNTIME},
-            "trainer": trainer,
+            "trainer": {"numNodes": shape.workers, "numProcPerNode": _processes(shape)},
+            "podSpecOverrides": [
+                {
+                    "targetJobs": [{"name": NODE_JOB}],
+                    "volumes": [{"name": name, "configMap": {"name": name}}],
+                    "containers": [{"name": NODE_JOB, "volumeMounts": [mount]}],
+                }
+            ],
         },
     )
 

@@ -2,8 +2,9 @@
 
 Workers find each other at pod 0, whose name the headless Service makes known before it is ready.  A worker whose node
 is taken back comes again without that being held against the job (``podFailurePolicy``), torchrun forms the group anew,
-and training goes on from the last checkpoint in S3.  What starts such a job is a person, a tenant's pipeline or the
-retraining controller; deploying the platform only lays out what they need.
+and training goes on from the last checkpoint in S3.  What the workers are to do, checkpoints included, is a file from a
+ConfigMap of the job's own name (``job_file``).  A person, a tenant's pipeline or the retraining controller starts such
+a job; deploying the platform only lays out what they need.
 
 ``manifests.releases.training`` says the same to Kubeflow Trainer v2, where its resource definitions are installed.
 """
@@ -11,6 +12,7 @@ retraining controller; deploying the platform only lays out what they need.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,7 +39,8 @@ CLUSTER_DOMAIN: Final = "cluster.local"
 GANG_LABEL: Final = f"{LABEL_PREFIX}/gang-of"
 """Carries the job's name: by it the pods of a gang keep to one zone."""
 CONFIG_MAP: Final = "training"
-COMMAND: Final = ("torchrun",)
+JOB_PATH: Final = "/etc/falaj/job"
+JOB_FILE: Final = "job.json"
 MODULE: Final = "runtime.training.job"
 
 GRACE_SECONDS: Final = 110
@@ -50,8 +53,6 @@ KEEP_FINISHED_SECONDS: Final = 86_400
 SHARED_MEMORY_SHARE: Final = 0.25
 """Of a worker's memory, for the data loader's processes and NCCL."""
 TRAINER_API: Final = "trainer.kubeflow.org/v1alpha1"
-CHECKPOINT_URI: Final = "s3://$(FALAJ_MODEL_BUCKET)/checkpoints/$(JOB_NAME)/"
-"""Where a job writes and resumes from; the kubelet puts the settings' bucket and the Job's name in place."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,19 @@ def rendezvous_service(namespace: str = PLATFORM_NAMESPACE, *, name: str = RENDE
     )
 
 
+def job_file(name: str, job: str, namespace: str = PLATFORM_NAMESPACE) -> Manifest:
+    """What the workers of a job are to do: ``job`` is the JSON text that the training module reads.
+
+    Its checkpoints are an ``s3://`` prefix, which outlives every node; its directory lies under ``/tmp``.
+    """
+    return manifest("v1", "ConfigMap", name, namespace=namespace, labels=labels(name, "training"), data={JOB_FILE: job})
+
+
 def training_job(
     name: str,
     shape: JobShape,
     images_at_hand: Images,
     *,
-    checkpoint_uri: str = CHECKPOINT_URI,
-    arguments: tuple[str, ...] = (),
     namespace: str = PLATFORM_NAMESPACE,
     service_account: str = SERVICE_ACCOUNT,
     config: tuple[str, ...] = (CONFIG_MAP,),
@@ -140,10 +147,9 @@ def training_job(
     tenant: str = "",
     priority_class: str = priorities.TRAINING,
 ) -> Manifest:
-    """An indexed Job of ``shape.workers`` pods; needs ``rendezvous_service`` in its namespace.
+    """An indexed Job of ``shape.workers`` pods; needs ``rendezvous_service`` and ``job_file`` in its namespace.
 
-    ``checkpoint_uri``: ``s3://...`` prefix that the job writes to and resumes from.  ``arguments`` go to the training
-    module.  ``deadline_seconds`` bounds what a job that hangs can cost.  Raises ImageError without the image's digest.
+    ``deadline_seconds`` bounds what a job that hangs can cost.  Raises ImageError without the image's digest.
     """
     return manifest(
         "batch/v1",
@@ -175,7 +181,7 @@ def training_job(
                 shape,
                 images_at_hand,
                 command=torchrun(name, shape, namespace),
-                arguments=("--checkpoints", checkpoint_uri, *arguments),
+                files={JOB_PATH: name},
                 service_account=service_account,
                 config=config,
                 config_checksum=config_checksum,
@@ -191,7 +197,7 @@ def torchrun(name: str, shape: JobShape, namespace: str) -> tuple[str, ...]:
     fewest = shape.fewest_workers or shape.workers
     host = f"{name}-0.{RENDEZVOUS_SERVICE}.{namespace}.svc.{CLUSTER_DOMAIN}"
     return (
-        *COMMAND,
+        "torchrun",
         f"--nnodes={fewest}:{shape.workers}",
         f"--nproc-per-node={max(1, shape.gpus_per_worker)}",
         f"--max-restarts={MAX_RESTARTS}",
@@ -200,6 +206,7 @@ def torchrun(name: str, shape: JobShape, namespace: str) -> tuple[str, ...]:
         f"--rdzv-endpoint={host}:{RENDEZVOUS_PORT}",
         f"--rdzv-conf=timeout={RENDEZVOUS_SECONDS},join_timeout={RENDEZVOUS_SECONDS}",
         f"--module={MODULE}",
+        f"{JOB_PATH}/{JOB_FILE}",
     )
 
 
@@ -209,7 +216,7 @@ def training_pod(
     images_at_hand: Images,
     *,
     command: tuple[str, ...],
-    arguments: tuple[str, ...],
+    files: Mapping[str, str],
     container_name: str = "worker",
     service_account: str = SERVICE_ACCOUNT,
     config: tuple[str, ...] = (CONFIG_MAP,),
@@ -232,7 +239,6 @@ def training_pod(
         name=container_name,
         image=images_at_hand.reference(images.TRAINING),
         command=command,
-        arguments=arguments,
         resources=Resources(
             shape.cpu_millicores,
             shape.memory_mib,
@@ -242,6 +248,7 @@ def training_pod(
         ports={"rendezvous": RENDEZVOUS_PORT, "metrics": METRICS_PORT},
         config=config,
         environment=environment,
+        files=files,
     )
     template = pod_template(
         container,
@@ -258,9 +265,6 @@ def training_pod(
         annotations={"karpenter.sh/do-not-disrupt": "true"},
     )
     template["spec"]["subdomain"] = RENDEZVOUS_SERVICE
-    # Set by the Job controller on every pod; arguments refer to it as $(JOB_NAME).
-    job_name = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
-    template["spec"]["containers"][0]["env"].insert(0, {"name": "JOB_NAME", "valueFrom": job_name})
     return template
 
 

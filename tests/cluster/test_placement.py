@@ -6,6 +6,7 @@ goes, an online store's reader on a node that is taken back in two minutes.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from manifests.releases.model_server import STABLE, model_replicas, model_server
 from manifests.releases.platform import releases
 from manifests.releases.sizes import service_sizes
 from manifests.releases.training import train_job
-from manifests.releases.training_job import GANG_LABEL, JobShape, job_shape, training_job
+from manifests.releases.training_job import GANG_LABEL, JobShape, job_file, job_shape, training_job
 from manifests.scheduling import CAPACITY_LABEL, GPU_RESOURCE, PURPOSE_LABEL, ZONE_LABEL
 from manifests.tenancy import platform_namespace
 from tests.support.applied import Applier
@@ -79,10 +80,18 @@ def everything(blueprint: Blueprint) -> list[Manifest]:
         *node_pool_objects(blueprint, place(blueprint)),
         *released,
         *(model_deployment(blueprint, name) for name in sorted(model.name for model in blueprint.models)),
-        manifest("batch/v1", "Job", BATCH, namespace=PLATFORM_NAMESPACE, spec=cron_job["spec"]["jobTemplate"]["spec"]),
+        spot_job(cron_job),
+        *(job_file(name, "{}") for name in gangs(blueprint)),
         *(training_job(name, shape, images()) for name, shape in gangs(blueprint).items()),
         train_job("kubeflow", job_shape(blueprint)),
     ]
+
+
+def spot_job(cron_job: Manifest) -> Manifest:
+    """A run of a scheduled job that takes nothing but spot, though there may be room elsewhere."""
+    spec = copy.deepcopy(cron_job["spec"]["jobTemplate"]["spec"])
+    spec["template"]["spec"]["nodeSelector"] = {CAPACITY_LABEL: "spot"}
+    return manifest("batch/v1", "Job", BATCH, namespace=PLATFORM_NAMESPACE, spec=spec)
 
 
 def model_deployment(blueprint: Blueprint, name: str) -> Manifest:
@@ -203,8 +212,8 @@ def test_platform_services_never_stand_on_spot_though_it_is_cheaper(placed: Plac
 
 
 def test_spot_nodes_were_there_to_be_had(placed: Placed) -> None:
-    """Else the claim above would be empty: what stands an interruption did get spot, on the same cluster."""
-    assert "spot" in placed.where("karpenter.sh/capacity-type", **{GANG_LABEL: GANG_OF_CPUS})
+    """Else the claim above would be empty: on the same cluster, what stands an interruption got spot."""
+    assert placed.where("karpenter.sh/capacity-type", **{NAME_LABEL: "batch-ingestion"}) == {"spot": 1}
 
 
 def test_autoscalers_bring_a_service_to_its_least_replicas(placed: Placed) -> None:

@@ -192,6 +192,16 @@ def test_every_service_with_two_replicas_has_a_disruption_budget_that_finds_its_
             assert match.items() <= workload.template["metadata"]["labels"].items()
 
 
+def test_consumers_that_share_a_stream_know_their_number_and_how_many_they_are() -> None:
+    """And one alone is replaced after it ended, never before: two readers of one partition fence each other off."""
+    many = of_kind("enterprise", "StatefulSet")["stream-processor"]["spec"]
+    (container,) = many["template"]["spec"]["containers"]
+    assert container["command"][-4:] == ["--worker", "$(POD_INDEX)", "--workers", str(many["replicas"])]
+    assert container["env"][0]["name"] == "POD_INDEX"
+    assert of_kind("smb", "StatefulSet") == {}
+    assert of_kind("smb", "Deployment")["stream-processor"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
 @each_blueprint
 def test_an_autoscaler_owns_the_replicas_of_what_it_scales(name: str) -> None:
     deployments = of_kind(name, "Deployment")
@@ -236,7 +246,11 @@ def test_one_monitor_finds_every_pod_that_counts_something(name: str) -> None:
     (monitor,) = of_kind(name, "PodMonitor").values()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     match = monitor["spec"]["selector"]["matchLabels"]
+    ((key, left_out),) = ((each["key"], each["values"]) for each in monitor["spec"]["selector"]["matchExpressions"])
     for workload in workloads(MADE[name].all()):
+        if workload.template["metadata"]["labels"][key] in left_out:
+            assert not workload.serves_or_consumes, "only training jobs have a monitor of their own"
+            continue
         assert match.items() <= workload.template["metadata"]["labels"].items(), workload.title
         assert endpoint["port"] in {port["name"] for port in workload.containers[0]["ports"]}, workload.title
 
@@ -254,7 +268,9 @@ def test_platform_services_stand_on_demand_and_nothing_they_say_admits_spot(name
 def test_services_of_a_small_company_fit_their_budget() -> None:
     """Replicas at rest times requests, scheduled jobs as if they always ran; model servers and training not counted."""
     counted = [
-        workload for workload in workloads(MADE["smb"].all()) if workload.owner["kind"] in ("Deployment", "CronJob")
+        workload
+        for workload in workloads(MADE["smb"].all())
+        if workload.owner["kind"] in ("Deployment", "StatefulSet", "CronJob")
     ]
     assert len(counted) == 9
     assert total(counted, "cpu", "m") <= BUDGET_MILLICORES == 1_000
@@ -262,10 +278,15 @@ def test_services_of_a_small_company_fit_their_budget() -> None:
 
 
 def total(counted: list[Workload], resource: str, unit: str) -> int:
+    """As the scheduler counts: the containers of a pod together, or the largest of those that run before them."""
+
+    def asked(containers: list[dict[str, Any]]) -> list[int]:
+        return [number(container["resources"]["requests"][resource], unit) for container in containers]
+
     return sum(
-        workload.replicas * number(container["resources"]["requests"][resource], unit)
+        workload.replicas
+        * max([sum(asked(workload.spec["containers"])), *asked(workload.spec.get("initContainers", []))])
         for workload in counted
-        for container in workload.containers
     )
 
 
@@ -304,7 +325,8 @@ def test_rights_of_the_controller_are_about_jobs_and_give_no_others() -> None:
     for rule in role["rules"]:
         assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
         writes = {"create", "delete", "patch", "update"} & set(rule["verbs"])
-        assert not writes or set(rule["resources"]) <= {"jobs", "trainjobs"}
+        assert not writes or set(rule["resources"]) <= {"configmaps", "jobs", "trainjobs"}
+        assert "configmaps" not in rule["resources"] or rule["verbs"] == ["create"], "settings of others stay theirs"
     (binding,) = of_kind("smb", "RoleBinding").values()
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     assert [subject["name"] for subject in binding["subjects"]] == ["retraining"]

@@ -67,7 +67,7 @@ def workloads(manifests: Iterable[Manifest]) -> Iterator[Workload]:
     for found in made:
         spec = found.get("spec", {})
         match found["kind"]:
-            case "Deployment":
+            case "Deployment" | "StatefulSet":
                 replicas = spec.get("replicas", least.get(found["metadata"]["name"], 1))
                 yield Workload(found, spec["template"], replicas, True)
             case "Job":
