@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from components.iam_documents import Statement, allow, deny, require_tls_statements, resource_document
-from components.naming import Environment, tenant_prefix
+from components.naming import Environment
+from manifests.tenancy import tenant_prefix
 
 _EVERYONE = {"*": ["*"]}
 _SSE = "s3:x-amz-server-side-encryption"

@@ -171,14 +171,6 @@ class Environment:
         return tags
 
 
-def tenant_prefix(tenant: str) -> str:
-    """Return the prefix under which a tenant's objects lie in every bucket.
-
-    It ends with a slash, or the tenant ``risk`` would reach the objects of ``risk-2``.
-    """
-    return f"tenants/{tenant}/"
-
-
 def check_tags(tags: Mapping[str, str]) -> None:
     """Raise NamingError for a tag that AWS would refuse: reserved prefix, length, characters, an empty key."""
     for key, value in tags.items():

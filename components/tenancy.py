@@ -21,7 +21,7 @@ from components.subnets import Tier, plan_subnets
 from manifests.network_policies import Surroundings
 from manifests.objects import tenant_namespace
 from manifests.rbac import engineers_group, viewers_group
-from manifests.tenancy import tenancy
+from manifests.tenancy import tenancy, tenant_settings
 
 
 class Tenancy(KubernetesComponent):
@@ -30,7 +30,8 @@ class Tenancy(KubernetesComponent):
     Children: the objects of ``manifests.tenancy``, and an EKS access entry per IAM role that a tenant names.  ``opts``
     carries both providers.  ``region_zones``: every zone id of the region: policies name the reserved subnets of all
     zones, so a zone that comes back needs no change of them.  ``cluster_ready``: the cluster, before which no entry can
-    be made.  Raises ComponentSpecError for an IAM role that administers the cluster as well.
+    be made.  ``bucket_names`` (by domain) and ``key_arns`` (by tenant) become settings in the tenants' namespaces.
+    Raises ComponentSpecError for an IAM role that administers the cluster as well.
     """
 
     namespaces: Mapping[str, str]
@@ -44,6 +45,8 @@ class Tenancy(KubernetesComponent):
         region_zones: Sequence[str],
         cluster_name: str,
         cluster_ready: pulumi.Resource,
+        bucket_names: Mapping[str, pulumi.Input[str]],
+        key_arns: Mapping[str, pulumi.Input[str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         entries = access_entries(blueprint)
@@ -69,6 +72,11 @@ class Tenancy(KubernetesComponent):
                 type="STANDARD",
                 opts=self.child_opts(depends_on=[cluster_ready]),
             )
+        for tenant in blueprint.tenants:
+            settings = tenant_settings(
+                tenant, region=blueprint.region, buckets=bucket_names, key_arn=key_arns[tenant.name]
+            )
+            self.declare(settings, depends_on=[in_namespace[settings["metadata"]["namespace"]]])
         self.namespaces = {tenant.name: tenant_namespace(tenant.name) for tenant in blueprint.tenants}
         self.register_declared_outputs()
 

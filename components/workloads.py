@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 from blueprints.schema import Blueprint, Tenant
 from components.iam_documents import Statement, allow
-from components.naming import tenant_prefix
 from manifests.objects import OBSERVABILITY_NAMESPACE, PLATFORM_NAMESPACE, tenant_namespace
-from manifests.tenancy import WORKBENCH_ACCOUNT
+from manifests.tenancy import BUCKETS, WORKBENCH_ACCOUNT, tenant_prefix
 
 READ = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
@@ -176,13 +175,12 @@ def tenant_workload(tenant: Tenant) -> Workload:
     by the bucket's policy.
     """
     own = tenant_prefix(tenant.name)
-    buckets = (("lake", "Lake"), ("feature", "Features"), ("model", "Models"))
     return Workload(
         name=f"tenant-{tenant.name}",
         namespace=tenant_namespace(tenant.name),
         service_account=WORKBENCH_ACCOUNT,
         grants=(
-            *(grant for domain, sid in buckets for grant in _objects(domain, sid, prefixes=(own,), write=True)),
+            *(grant for domain in BUCKETS for grant in _objects(domain, domain.title(), prefixes=(own,), write=True)),
             Grant("TenantKey", tenant_key(tenant.name), ENCRYPT, via_service="s3"),
         ),
     )

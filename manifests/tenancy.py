@@ -7,7 +7,8 @@ way, without quotas.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from blueprints.schema import Blueprint, Tenant
 from manifests.network_policies import (
@@ -32,6 +33,11 @@ from manifests.scheduling import GPU_RESOURCE
 
 WORKBENCH_ACCOUNT: Final = "workbench"
 """Service account of a tenant's notebooks and jobs; its Pod Identity role reaches the tenant's bucket prefixes."""
+
+SETTINGS: Final = "tenant-settings"
+"""ConfigMap with the names that a tenant's job needs; read by ``envFrom``."""
+BUCKETS: Final = ("feature", "lake", "model")
+"""Domains in whose bucket a tenant has a prefix."""
 
 QUOTA: Final = "tenant-quota"
 RESERVED_PRIORITIES: Final = "reserved-priorities"
@@ -76,6 +82,35 @@ def tenant_objects(tenant: Tenant, around: Surroundings, *, kubernetes_version: 
         _account(namespace, AUTOMATION_ACCOUNT),
         *tenant_bindings(tenant),
     ]
+
+
+def tenant_settings(tenant: Tenant, *, region: str, buckets: Mapping[str, Any], key_arn: Any) -> Manifest:
+    """Where a tenant's data is and the key that it must name when it writes, under the names that the runtime reads.
+
+    ``buckets``: domain -> name; of those in ``BUCKETS`` only.
+    """
+    return manifest(
+        "v1",
+        "ConfigMap",
+        SETTINGS,
+        namespace=tenant_namespace(tenant.name),
+        labels=labels(SETTINGS, "tenancy"),
+        data={
+            "AWS_REGION": region,
+            "FALAJ_AWS_REGION": region,
+            "FALAJ_KMS_KEY_ARN": key_arn,
+            "FALAJ_TENANT_PREFIX": tenant_prefix(tenant.name),
+            **{f"FALAJ_{domain.upper()}_BUCKET": buckets[domain] for domain in BUCKETS},
+        },
+    )
+
+
+def tenant_prefix(tenant: str) -> str:
+    """The prefix under which a tenant's objects lie in every bucket.
+
+    It ends with a slash, or the tenant ``risk`` would reach the objects of ``risk-2``.
+    """
+    return f"tenants/{tenant}/"
 
 
 def platform_namespace(name: str, kubernetes_version: str) -> Manifest:

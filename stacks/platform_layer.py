@@ -62,6 +62,8 @@ def build_platform_layer(
         region_zones=[zone.zone_id for zone in catalogue(blueprint.region).zones],
         cluster_name=cluster.cluster_name,
         cluster_ready=cluster.resource,
+        bucket_names=foundation.storage.bucket_names,
+        key_arns=foundation.tenant_keys.key_arns,
         opts=kubernetes.options,
     )
     charts = Charts(

@@ -34,6 +34,8 @@ def build(subject: Platform) -> Recording:
             region_zones=subject.region_zones,
             cluster_name="falaj-dev-cluster",
             cluster_ready=cluster,
+            bucket_names=subject.bucket_names,
+            key_arns={tenant.name: f"arn:aws:kms:::key/{tenant.name}" for tenant in subject.blueprint.tenants},
         )
 
     return record(program)
@@ -59,6 +61,7 @@ def test_what_is_declared_is_exactly_the_tenancy(name: str) -> None:
     assert recorded(name).types() == {
         "falaj:kubernetes:Tenancy": 1,
         "aws:eks/cluster:Cluster": 1,
+        "kubernetes:core/v1:ConfigMap": len(tenants),
         NAMESPACE: len(tenants) + 2,
         "kubernetes:core/v1:LimitRange": len(tenants),
         "kubernetes:core/v1:ResourceQuota": 2 * len(tenants),
@@ -82,6 +85,19 @@ def test_what_lies_in_a_namespace_waits_for_it(name: str) -> None:
 
 def test_namespaces_are_put_out_by_tenant() -> None:
     assert recorded("smb").outputs_of("falaj:kubernetes:Tenancy") == {"namespaces": {"core": "tenant-core"}}
+
+
+def test_a_tenant_is_told_where_its_data_is_and_under_which_key() -> None:
+    told = recorded("enterprise").named("tenant-risk-tenant-settings").inputs["data"]
+    assert told == {
+        "AWS_REGION": "me-central-1",
+        "FALAJ_AWS_REGION": "me-central-1",
+        "FALAJ_FEATURE_BUCKET": f"falaj-dev-feature-{ACCOUNT_ID}",
+        "FALAJ_KMS_KEY_ARN": "arn:aws:kms:::key/risk",
+        "FALAJ_LAKE_BUCKET": f"falaj-dev-lake-{ACCOUNT_ID}",
+        "FALAJ_MODEL_BUCKET": f"falaj-dev-model-{ACCOUNT_ID}",
+        "FALAJ_TENANT_PREFIX": "tenants/risk/",
+    }
 
 
 # -- people
