@@ -185,6 +185,15 @@ class Cluster(PlatformComponent):
             opts=self.child_opts(),
         )
         vpc.SecurityGroupEgressRule(
+            f"{name}-nodes-to-nodes",
+            # For IP the next rule would do; fabric adapters (EFA) send something else, and want the group itself named.
+            security_group_id=nodes.id,
+            referenced_security_group_id=nodes.id,
+            description="Fabric adapters of gangs",
+            ip_protocol="-1",
+            opts=self.child_opts(),
+        )
+        vpc.SecurityGroupEgressRule(
             f"{name}-nodes-to-vpc",
             security_group_id=nodes.id,
             cidr_ipv4=vpc_cidr,

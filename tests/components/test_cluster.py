@@ -46,7 +46,7 @@ def test_a_cluster_is_exactly_these_children(name: str) -> None:
         "aws:cloudwatch/logGroup:LogGroup": 1,
         "aws:ec2/securityGroup:SecurityGroup": 2,
         INGRESS: 3,
-        EGRESS: 3,
+        EGRESS: 4,
         CLUSTER: 1,
     }
 
@@ -123,6 +123,7 @@ def test_security_groups_open_what_the_rules_name_and_nothing_else() -> None:
         "cluster-api-to-nodes": (api, nodes, 1025, 65535),
         "cluster-nodes-from-api": (nodes, api, 1025, 65535),
         "cluster-nodes-from-nodes": (nodes, nodes, None, None),
+        "cluster-nodes-to-nodes": (nodes, nodes, None, None),
         "cluster-nodes-to-https": (nodes, "0.0.0.0/0", 443, 443),
         "cluster-nodes-to-vpc": (nodes, "10.20.0.0/16", None, None),
     }
