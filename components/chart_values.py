@@ -130,8 +130,8 @@ class _Maker:
                 "settings": {
                     "clusterName": cluster_name,
                     "interruptionQueue": interruption_queue,
-                    # Prices come from an API that has no endpoint in the VPC: behind a firewall it is not asked.
-                    "isolatedVPC": self._blueprint.network.egress == "firewall",
+                    # On-demand prices come from an API outside the region, which no role of the platform may call.
+                    "isolatedVPC": True,
                 },
             },
         )
