@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,8 +41,8 @@ def program(name: str) -> Path:
 # -- kubeconform -------------------------------------------------------------------------------------------------------
 
 
-def kubeconform(folder: Path, schemas: Path, *, kubernetes_version: str) -> list[dict[str, Any]]:
-    """What kubeconform says of each object under ``folder``.  ``schemas``: of custom resources, from ``crd_schemas``."""
+def kubeconform(folder: Path, schemas: Path) -> list[dict[str, Any]]:
+    """What kubeconform says of each object under ``folder``.  ``schemas``: from the two functions below."""
     done = subprocess.run(
         [
             str(program("kubeconform")),
@@ -50,7 +51,7 @@ def kubeconform(folder: Path, schemas: Path, *, kubernetes_version: str) -> list
             "-output",
             "json",
             "-schema-location",
-            f"{_built_in_schemas(kubernetes_version)}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json",
+            f"{schemas}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json",
             "-schema-location",
             f"{schemas}/{{{{.Group}}}}/{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json",
             str(folder),
@@ -65,8 +66,28 @@ def kubeconform(folder: Path, schemas: Path, *, kubernetes_version: str) -> list
     return found
 
 
+def built_in_schemas(folder: Path, kubernetes_version: str) -> None:
+    """Write the schemas of a Kubernetes version to ``folder``, so that they refer to one another and to no address."""
+    found = importlib.util.find_spec("kubernetes_validate")
+    assert found is not None
+    assert found.submodule_search_locations
+    package = Path(found.submodule_search_locations[0]) / "kubernetes-json-schema"
+    source = package / f"v{kubernetes_version}.0-local-strict"
+    assert source.is_dir(), f"no schemas of Kubernetes {kubernetes_version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        if path.name != "_definitions.json" and '"x-kubernetes-group-version-kind"' not in text:
+            continue  # a part of other objects, never one itself
+        # An id makes references start from its address instead of from the file.
+        text = re.sub(r',\s*"\$id": "https://kubernetes.io/api/[^"]*"', "", text)
+        own = path.name == "_definitions.json"
+        text = text.replace('"/api/_definitions.json#', '"#' if own else '"_definitions.json#')
+        (folder / path.name).write_text(text, encoding="utf-8")
+
+
 def crd_schemas(folder: Path) -> frozenset[tuple[str, str]]:
-    """Write the schema of every pinned custom resource to ``folder``; returns (group, kind) of those that check nothing.
+    """Write the schema of every pinned custom resource to ``folder``; returns (group, kind) of those without checks.
 
     Fields that a definition does not name are refused, as a strict API server does it.
     """
@@ -81,16 +102,6 @@ def crd_schemas(folder: Path) -> frozenset[tuple[str, str]]:
         if is_permissive(definition):
             unchecked.add((spec["group"], spec["names"]["kind"]))
     return frozenset(unchecked)
-
-
-def _built_in_schemas(kubernetes_version: str) -> Path:
-    found = importlib.util.find_spec("kubernetes_validate")
-    assert found is not None
-    assert found.submodule_search_locations
-    package = Path(found.submodule_search_locations[0])
-    folder = package / "kubernetes-json-schema" / f"v{kubernetes_version}.0-local-strict"
-    assert folder.is_dir(), f"no schemas of Kubernetes {kubernetes_version}"
-    return folder
 
 
 def _strict(schema: Any, *, top: bool = False) -> Any:
@@ -148,7 +159,9 @@ def pods_inside(made: Mapping[str, Any]) -> list[dict[str, Any]]:
     def walk(value: Any) -> None:
         if isinstance(value, Mapping):
             if isinstance(value.get("containers"), list):
-                metadata = {**made["metadata"], "name": f"{made['metadata']['name']}-{len(found)}"}
+                name = f"{made['metadata']['name']}-{len(found)}"
+                # A template of the whole cluster is used in some namespace, only never in the default one.
+                metadata = {"namespace": made["kind"].lower(), **made["metadata"], "name": name}
                 found.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": dict(value)})
                 return
             for part in value.values():
