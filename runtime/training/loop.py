@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -118,22 +118,26 @@ class Throughput:
     device_name: str
     bfloat16: bool
     world_size: int
-    _since: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _since: float = field(init=False)
     _steps: int = 0
+
+    def __post_init__(self) -> None:
+        self._since = self.clock()
 
     def add(self) -> None:
         self._steps += 1
 
     def restart(self) -> None:
         """Leaves out what lies between two epochs."""
-        self._since, self._steps = time.monotonic(), 0
+        self._since, self._steps = self.clock(), 0
 
     @property
     def steps(self) -> int:
         return self._steps
 
     def report(self, gpu_seconds: float) -> dict[str, Any]:
-        now = time.monotonic()
+        now = self.clock()
         rate = self._steps * self.rows_per_step / max(now - self._since, 1e-9)
         self._since, self._steps = now, 0
         peak = peak_flops(self.device_name, bfloat16=self.bfloat16)

@@ -78,11 +78,9 @@ def round_down(threshold: float) -> float:
     """The greatest float32 that is not above ``threshold``."""
     if math.isinf(threshold):
         return threshold
-    limits = np.finfo(np.float32)
-    if threshold > limits.max:
-        return float(limits.max)
-    if threshold < limits.min:
-        return -math.inf
+    greatest = float(np.finfo(np.float32).max)
+    if abs(threshold) > greatest:
+        return greatest if threshold > 0 else -math.inf
     single = np.float32(threshold)
     return float(np.nextafter(single, np.float32(-np.inf)) if float(single) > threshold else single)
 
@@ -91,4 +89,4 @@ def _missing_goes_left(node: Mapping[str, Any]) -> bool:
     """LightGBM reads NaN as 0 in a split that saw none in training ("None"); otherwise it has a side for it."""
     if node["missing_type"] == "NaN":
         return bool(node["default_left"])
-    return 0.0 <= float(node["threshold"])
+    return float(node["threshold"]) >= 0.0
