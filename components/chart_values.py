@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from blueprints.region import catalogue
 from blueprints.schema import Blueprint
-from components.versions import mirrored_repository, pin
+from components.endpoint_policies import EKS_IMAGE_ACCOUNTS
+from components.versions import EFA_PLUGIN_VERSION, mirrored_repository, pin
 from manifests.objects import OBSERVABILITY_NAMESPACE, SYSTEM_NAMESPACE
 from manifests.observability.alerts import ALERTMANAGER_CONFIGURATION
 from manifests.scheduling import (
@@ -85,6 +87,8 @@ def chart_releases(
     ]
     if any(pool.purpose == "gpu" for pool in blueprint.node_pools):
         releases.append(made.dcgm_exporter())
+    if has_fabric_adapters(blueprint):
+        releases.append(made.efa_plugin())
     if wants_trainer(blueprint):
         releases.append(made.trainer())
     return tuple(releases)
@@ -93,6 +97,13 @@ def chart_releases(
 def wants_trainer(blueprint: Blueprint) -> bool:
     """Whether Kubeflow Trainer is installed: where a job has several workers; a single one is an ordinary Job."""
     return blueprint.training.gpus_per_job > 1
+
+
+def has_fabric_adapters(blueprint: Blueprint) -> bool:
+    """Whether a GPU pool has nodes with EFA, which gangs ask for (``manifests.efa``)."""
+    region = catalogue(blueprint.region)
+    types = (name for pool in blueprint.node_pools if pool.purpose == "gpu" for name in pool.instance_types)
+    return any(region.instance(name).efa for name in types)
 
 
 def total(requests: Iterable[Request]) -> tuple[int, int]:
@@ -326,6 +337,21 @@ class _Maker:
                 "tolerations": [toleration(taint) for taint in (GPU_TAINT, SPOT_TAINT, GANG_TAINT)],
                 # Read by a PodMonitor of the platform that keeps the labels of the pod that holds the GPU.
                 "serviceMonitor": {"enabled": False},
+            },
+        )
+
+    def efa_plugin(self) -> ChartRelease:
+        """Without it no node offers an adapter, and a gang that asks for one waits for ever."""
+        region = self._blueprint.region
+        registry = f"{EKS_IMAGE_ACCOUNTS[region]}.dkr.ecr.{region}.amazonaws.com"
+        return self._release(
+            "aws-efa-k8s-device-plugin",
+            SYSTEM_NAMESPACE,
+            {
+                "image": {"repository": f"{registry}/eks/aws-efa-k8s-device-plugin", "tag": EFA_PLUGIN_VERSION},
+                "resources": _resources(10, 32, limit=4),
+                "nodeSelector": {PURPOSE_LABEL: "gpu"},
+                "tolerations": _EVERYWHERE,
             },
         )
 

@@ -52,6 +52,10 @@ NODE_IMAGE = "al2023@v20260903"
 """Alias of the image of Karpenter's nodes: Amazon Linux 2023 for EKS, and its release.  Source: releases of
 awslabs/amazon-eks-ami, which build every alias for Kubernetes 1.33 to 1.36, read 2026-11-23."""
 
+EFA_PLUGIN_VERSION = "v0.5.20"
+"""Image of the EFA device plugin in AWS's registry of the region.  Source: values of its chart v0.5.30 in
+aws/eks-charts, read 2026-11-23."""
+
 VALKEY_VERSION = "8.1"
 """ElastiCache for Valkey engine version.  Source: ElastiCache user guide, supported engines, read 2026-11-23."""
 VALKEY_PARAMETER_FAMILY = "valkey8"
@@ -216,6 +220,13 @@ CATALOGUE: tuple[Pin, ...] = (
         "nvidia/k8s-device-plugin",
         digest="sha256:25cc340fe6fd53c101e16fc452f503e7a92c219c64a80ed5381784b522dbbf77",
         note=_NVIDIA_TERMS,
+    ),
+    _chart(
+        "aws-efa-k8s-device-plugin",
+        "v0.5.30",
+        "aws/eks-charts",
+        "eks-charts/aws-efa-k8s-device-plugin",
+        note="its image is AWS's own, from AWS's registry in the region, as those of EKS add-ons are",
     ),
     _chart("dcgm-exporter", "4.8.3", "NVIDIA/dcgm-exporter", "nvidia/charts/dcgm-exporter"),
     _image(

@@ -11,6 +11,7 @@ import pytest
 from pulumi_aws import eks
 
 from components.boundary import boundary_statements
+from components.chart_values import ChartRelease, chart_releases
 from components.gpu_sharing import GpuDevicePlugin
 from components.iam_documents import Statement
 from components.karpenter import KarpenterAccess, KarpenterPools, controller_statements
@@ -192,6 +193,16 @@ def test_classes_get_what_the_deployment_made() -> None:
 def test_simulated_pools_stand_on_simulated_machines() -> None:
     recording = pools("smb", simulated=True)
     assert recording.types() == {"falaj:kubernetes:NodePools": 1, KWOK_CLASS: 4, POOL: 4}
+
+
+def test_fabric_adapters_are_offered_where_gpu_nodes_have_them() -> None:
+    def charts(name: str) -> dict[str, ChartRelease]:
+        made = chart_releases(platform(name).blueprint, registry="registry.example.org/falaj-dev", cluster_name=CLUSTER)
+        return {release.chart: release for release in made}
+
+    assert "aws-efa-k8s-device-plugin" not in charts("smb")
+    image = charts("enterprise")["aws-efa-k8s-device-plugin"].values["image"]
+    assert image["repository"].startswith("759879836304.dkr.ecr.me-central-1.amazonaws.com/eks/")
 
 
 def test_the_device_plugin_comes_from_the_accounts_registry() -> None:
