@@ -18,7 +18,7 @@ from components.release_settings import Wiring, release_inputs
 from manifests.images import Images
 from manifests.objects import Manifest
 from manifests.releases import mlflow, platform, router
-from manifests.releases.model_server import Rollout, RolloutError
+from manifests.releases.model_server import Rollout
 
 _FIRST = ("ServiceAccount", "ConfigMap", "Role", "RoleBinding", "SecretProviderClass", "Service")
 """What pods need to start, or to be found: declared before the workloads of the same release."""
@@ -56,7 +56,7 @@ class Releases(KubernetesComponent):
         try:
             inputs = release_inputs(wiring)
             made = platform.releases(blueprint, images, inputs, rollouts=rollouts, trainer=trainer)
-        except (RolloutError, SizingError, ValueError) as error:
+        except (SizingError, ValueError) as error:
             raise ComponentSpecError("releases", str(error)) from error
         super().__init__("falaj:kubernetes:Releases", name, opts)
         for manifests in made.manifests.values():

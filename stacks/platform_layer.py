@@ -104,6 +104,7 @@ def build_platform_layer(
         blueprint,
         images=images_of(settings, environment),
         wiring=wiring(settings, foundation, data),
+        rollouts=settings.rollouts,
         trainer=wants_trainer(blueprint),
         depends_on=[*charts.resources, *pools.resources],
         opts=kubernetes.options,

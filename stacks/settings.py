@@ -16,6 +16,8 @@ Keys of ``Pulumi.<stack>.yaml`` (all but ``blueprint`` may be left out):
 ``falaj:complianceLock``            whether backups are locked for good after three days; false if left out
 ``falaj:continuousIntegration``     ``{issuerUrl, subjects, audience}`` of the CI system that publishes images
 ``falaj:imageDigests``              ``{release: sha256:...}``: which image of each release runs; CI sets it after a push
+``falaj:rollouts``                  ``{model: {version, canaryVersion, canaryWeightPercent}}``: which versions serve,
+                                    and how much traffic a canary gets
 ``falaj:awsEndpointUrl``            loopback URL of the emulated AWS account; only in the ``local`` stack
 ``falaj:kubeconfig``                cluster on this machine that Kubernetes objects go to; `falaj up` sets it
                                     while `falaj cluster` runs, and without it they are rendered to files
@@ -35,6 +37,7 @@ from pulumi.runtime import config as runtime_config
 from blueprints import Blueprint, BlueprintError, load
 from blueprints.errors import suggestion
 from components.identity import ContinuousIntegration
+from manifests.releases.model_server import Rollout, RolloutError, read_rollouts
 
 NAMESPACE = "falaj"
 KEYS = (
@@ -51,6 +54,7 @@ KEYS = (
     "organizationId",
     "overrides",
     "protectDataStores",
+    "rollouts",
 )
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -80,6 +84,8 @@ class StackSettings:
     continuous_integration: ContinuousIntegration | None = None
     image_digests: Mapping[str, str] = field(default_factory=dict)
     """Release -> ``sha256:...``; what is not in it has no image yet."""
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
+    """Model -> its versions; the last released one without a canary if it is not in it."""
     aws_endpoint_url: str = ""
     """Empty for a real account."""
     kubeconfig: str = ""
@@ -114,6 +120,7 @@ def read_settings() -> StackSettings:
         compliance_lock=_boolean(config, "complianceLock", default=False),
         continuous_integration=_continuous_integration(_mapping(config, "continuousIntegration")),
         image_digests=_image_digests(_mapping(config, "imageDigests")),
+        rollouts=_rollouts(_mapping(config, "rollouts")),
         aws_endpoint_url=aws_endpoint_url,
         kubeconfig=_kubeconfig(config.get("kubeconfig") or "", aws_endpoint_url),
     )
@@ -214,6 +221,13 @@ def _image_digests(value: Mapping[str, Any]) -> dict[str, str]:
                 "as the registry answered the push (a tag can be moved, a digest cannot)"
             )
     return dict(value)
+
+
+def _rollouts(value: Mapping[str, Any]) -> dict[str, Rollout]:
+    try:
+        return read_rollouts(value)
+    except RolloutError as error:
+        raise SettingsError(f"{NAMESPACE}:rollouts.{error}") from error
 
 
 def _kubeconfig(path: str, aws_endpoint_url: str) -> str:

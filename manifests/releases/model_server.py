@@ -108,6 +108,33 @@ class Rollout:
         return {STABLE: 100 - self.canary_weight_percent, CANARY: self.canary_weight_percent}
 
 
+def read_rollouts(stated: Mapping[str, Any]) -> dict[str, Rollout]:
+    """Model -> rollout, from ``{model: {version, canaryVersion, canaryWeightPercent}}``; each key may be left out.
+
+    Raises RolloutError, which begins with the path of the key.
+    """
+    return {model: _read_rollout(model, rollout) for model, rollout in sorted(stated.items())}
+
+
+def _read_rollout(model: str, stated: Any) -> Rollout:
+    fields = {"version": "version", "canaryVersion": "canary_version", "canaryWeightPercent": "canary_weight_percent"}
+    if not isinstance(stated, Mapping):
+        raise RolloutError(f"{model}: given {stated!r}; allowed: a mapping with {', '.join(fields)}")
+    arguments: dict[str, Any] = {}
+    for key, value in stated.items():
+        if key not in fields:
+            raise RolloutError(f"{model}.{key}: unknown key; allowed: {', '.join(fields)}")
+        wants_number = key == "canaryWeightPercent"
+        # A version that looks like a number is one in YAML, and names a package all the same.
+        if isinstance(value, bool) or not isinstance(value, int if wants_number else (int, str)):
+            raise RolloutError(f"{model}.{key}: given {value!r}; allowed: {'0 to 100' if wants_number else 'a name'}")
+        arguments[fields[key]] = value if wants_number else str(value)
+    try:
+        return Rollout(**arguments)
+    except RolloutError as error:
+        raise RolloutError(f"{model}.{error}") from None
+
+
 def model_replicas(blueprint: Blueprint, model: ServedModel, region: Catalogue | None = None) -> Replicas:
     """Replicas of a served model for its stated load; at least two.  Raises SizingError."""
     region = region or region_of(blueprint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from manifests.releases.model_server import (
     RolloutError,
     canary_replicas,
     model_replicas,
+    read_rollouts,
     seldon_deployment,
     serving_pool,
 )
@@ -116,8 +118,29 @@ def test_without_weight_no_canary_runs_whatever_its_version() -> None:
     ],
 )
 def test_rollout_that_cannot_be_is_refused_with_the_key(rollout: dict[str, object], said: str) -> None:
-    with pytest.raises(RolloutError, match=f"^{said.replace('.', chr(92) + '.')}"):
+    with pytest.raises(RolloutError, match=f"^{re.escape(said)}"):
         Rollout(**rollout)  # type: ignore[arg-type]
+
+
+def test_rollouts_are_read_from_what_a_stack_states() -> None:
+    """A version that is a number in YAML is a name all the same."""
+    stated = {"m": {"version": 12, "canaryVersion": "13-rc.1", "canaryWeightPercent": 5}, "n": {}}
+    assert read_rollouts(stated) == {"m": Rollout("12", "13-rc.1", 5), "n": Rollout()}
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"m": "12"}, "m: given '12'; allowed: a mapping with version, canaryVersion, canaryWeightPercent"),
+        ({"m": {"canary": 1}}, "m.canary: unknown key; allowed: version, canaryVersion, canaryWeightPercent"),
+        ({"m": {"version": True}}, "m.version: given True; allowed: a name"),
+        ({"m": {"canaryWeightPercent": "5"}}, "m.canaryWeightPercent: given '5'; allowed: 0 to 100"),
+        ({"m": {"canaryWeightPercent": 5}}, "m.canaryWeightPercent: given 5 without canaryVersion"),
+    ],
+)
+def test_what_is_no_rollout_is_refused_with_the_path_of_the_key(stated: dict[str, object], said: str) -> None:
+    with pytest.raises(RolloutError, match=f"^{re.escape(said)}"):
+        read_rollouts(stated)
 
 
 def test_every_model_of_the_blueprints_can_be_served_in_time() -> None:

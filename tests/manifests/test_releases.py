@@ -23,7 +23,7 @@ from manifests.releases.retraining import NAME_PLACEHOLDER, TEMPLATE, TEMPLATE_F
 from manifests.releases.sizes import BUDGET_MIB, BUDGET_MILLICORES
 from manifests.releases.training_job import job_shape, training_job
 from manifests.scheduling import CAPACITY_LABEL, SPOT_TAINT, ZONE_LABEL
-from tests.support.releases import REGISTRY, Workload, all_releases, images, workloads
+from tests.support.releases import REGISTRY, Workload, all_releases, images, number, requested, workloads
 
 NAMES = ("smb", "enterprise")
 MADE: dict[str, Releases] = {
@@ -111,11 +111,6 @@ def test_requests_and_limits_are_stated_for_cores_and_memory(workload: Workload)
             assert 0 < number(requests[resource], unit) <= number(limits[resource], unit)
         devices = {key: value for key, value in requests.items() if key not in ("cpu", "memory")}
         assert devices == {key: value for key, value in limits.items() if key not in ("cpu", "memory")}
-
-
-def number(quantity: str, unit: str) -> int:
-    assert quantity.endswith(unit), quantity
-    return int(quantity.removesuffix(unit))
 
 
 @each_service
@@ -266,28 +261,12 @@ def test_platform_services_stand_on_demand_and_nothing_they_say_admits_spot(name
 
 
 def test_services_of_a_small_company_fit_their_budget() -> None:
-    """Replicas at rest times requests, scheduled jobs as if they always ran; model servers and training not counted."""
-    counted = [
-        workload
-        for workload in workloads(MADE["smb"].all())
-        if workload.owner["kind"] in ("Deployment", "StatefulSet", "CronJob")
-    ]
-    assert len(counted) == 9
-    assert total(counted, "cpu", "m") <= BUDGET_MILLICORES == 1_000
-    assert total(counted, "memory", "Mi") <= BUDGET_MIB == 2_048
-
-
-def total(counted: list[Workload], resource: str, unit: str) -> int:
-    """As the scheduler counts: the containers of a pod together, or the largest of those that run before them."""
-
-    def asked(containers: list[dict[str, Any]]) -> list[int]:
-        return [number(container["resources"]["requests"][resource], unit) for container in containers]
-
-    return sum(
-        workload.replicas
-        * max([sum(asked(workload.spec["containers"])), *asked(workload.spec.get("initContainers", []))])
-        for workload in counted
-    )
+    """Replicas at rest times requests, scheduled jobs as if they always ran; models and training not counted."""
+    kept = ("Deployment", "StatefulSet", "CronJob")
+    millicores, mib = requested(MADE["smb"].all(), *kept)
+    assert sum(made["kind"] in kept for made in MADE["smb"].all()) == 9
+    assert 0 < millicores <= BUDGET_MILLICORES == 1_000
+    assert 0 < mib <= BUDGET_MIB == 2_048
 
 
 @each_blueprint

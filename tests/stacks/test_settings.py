@@ -69,6 +69,14 @@ def test_overrides_reach_the_blueprint() -> None:
         ({"environment": "Dev_1"}, "falaj:environment: given 'Dev_1'; allowed: at most 20 lower-case letters"),
         ({"environment": "a" * 21}, "at most 20"),
         ({"allowedAccountIds": [1234]}, "falaj:allowedAccountIds: given [1234]; allowed: a list of 12-digit ids"),
+        (
+            {"rollouts": {"default": {"canaryWeight": 5}}},
+            "falaj:rollouts.default.canaryWeight: unknown key; allowed: version, canaryVersion, canaryWeightPercent",
+        ),
+        (
+            {"rollouts": {"default": {"canaryVersion": 13, "canaryWeightPercent": 200}}},
+            "falaj:rollouts.default.canaryWeightPercent: given 200; allowed: 0 to 100",
+        ),
         ({"imageDigests": {"mlflow": "latest"}}, "falaj:imageDigests.mlflow: given 'latest'; allowed: sha256: and 64"),
         ({"kubeconfig": ".kube/config"}, "allowed: only beside falaj:awsEndpointUrl"),
         ({"organizationId": "my-org"}, "falaj:organizationId: given 'my-org'; allowed: an id such as o-"),

@@ -81,3 +81,28 @@ def workloads(manifests: Iterable[Manifest]) -> Iterator[Workload]:
             case "ClusterTrainingRuntime":
                 for job in spec["template"]["spec"]["replicatedJobs"]:
                     yield Workload(found, job["template"]["spec"]["template"], job["replicas"], False)
+
+
+def requested(manifests: Iterable[Manifest], *kinds: str) -> tuple[int, int]:
+    """Millicores and MiB that the objects of ``kinds`` ask for at rest.
+
+    As the scheduler counts: a pod's containers together, or the largest of those that run before them.
+    """
+    counted = [found for found in workloads(manifests) if found.owner["kind"] in kinds]
+
+    def asked(resource: str, unit: str) -> int:
+        def each(key: str, workload: Workload) -> list[int]:
+            return [number(made["resources"]["requests"][resource], unit) for made in workload.spec.get(key, [])]
+
+        return sum(
+            workload.replicas * max([sum(each("containers", workload)), *each("initContainers", workload)])
+            for workload in counted
+        )
+
+    return asked("cpu", "m"), asked("memory", "Mi")
+
+
+def number(quantity: str, unit: str) -> int:
+    """The number in front of a unit, which must be this one."""
+    assert quantity.endswith(unit), quantity
+    return int(quantity.removesuffix(unit))
