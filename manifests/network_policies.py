@@ -99,7 +99,7 @@ def platform_policies(around: Surroundings) -> list[Manifest]:
 
 
 def observability_policies(around: Surroundings) -> list[Manifest]:
-    """Prometheus reads metrics everywhere; the platform's services query it; people come through the API server."""
+    """Prometheus reads metrics everywhere; the platform's services query it; the API server calls its operator."""
     sources = [_to_blocks(around.node_cidrs, NODE_PORTS)]
     if around.data_metrics_ports:
         sources.append(_to_blocks(around.data_cidrs, around.data_metrics_ports))
@@ -108,7 +108,7 @@ def observability_policies(around: Surroundings) -> list[Manifest]:
         _policy(
             OBSERVABILITY_NAMESPACE,
             "allow-cluster",
-            ingress=[{"from": [_SAME_NAMESPACE, _namespace(PLATFORM_NAMESPACE)]}],
+            ingress=[{"from": [_SAME_NAMESPACE, _namespace(PLATFORM_NAMESPACE), *_blocks(around.endpoint_cidrs)]}],
             egress=[_DNS, {"to": [{"namespaceSelector": {}}]}, *sources],
         ),
         _aws(OBSERVABILITY_NAMESPACE, around),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from blueprints.schema import DataClass, Tenant
 from falaj.local.kubernetes.kinds import Kind
 from falaj.local.kubernetes.schemas import problems
-from manifests.network_policies import DENY_ALL, Surroundings, platform_policies
+from manifests.network_policies import DENY_ALL, Surroundings, controller_policies, platform_policies
 from manifests.objects import Manifest, title
 from manifests.priorities import QUEUE_CLASSES, classes_above, priority_classes, queue_class
 from manifests.rbac import (
@@ -206,7 +206,27 @@ def test_no_rule_allows_everybody(name: str) -> None:
     blocks = [peer["ipBlock"] for rule in rules(made, "egress") for peer in rule["to"] if "ipBlock" in peer]
     for block in blocks:
         assert block["cidr"] != "0.0.0.0/0" or "10.0.0.0/8" in block["except"]
-    assert not [peer for rule in rules(made, "ingress") for peer in rule["from"] if "ipBlock" in peer]
+    callers = {peer["ipBlock"]["cidr"] for r in rules(made, "ingress") for peer in r["from"] if "ipBlock" in peer}
+    assert callers == set(AROUND.endpoint_cidrs), "only the Kubernetes API calls in from outside the pod network"
+
+
+def test_a_tenant_is_called_by_its_own_pods_and_by_prometheus_only() -> None:
+    made = tenant_objects(platform("smb").blueprint.tenants[0], AROUND, kubernetes_version="1.35")
+    (rule,) = rules(made, "ingress")
+    assert rule["from"] == [
+        {"podSelector": {}},
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "falaj-observability"}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+        },
+    ]
+
+
+def test_a_controller_is_called_by_the_api_server_and_calls_nothing_else() -> None:
+    made = controller_policies("cert-manager", AROUND)
+    assert made[0]["metadata"]["name"] == DENY_ALL
+    outside = {peer["ipBlock"]["cidr"] for r in rules(made, "egress") for peer in r["to"] if "ipBlock" in peer}
+    assert outside == {*AROUND.endpoint_cidrs, "10.100.0.1/32", "172.20.0.1/32"}
 
 
 def test_a_rule_without_addresses_is_refused() -> None:
