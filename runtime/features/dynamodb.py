@@ -149,7 +149,8 @@ class DynamoPointer:
         live = self.read().live
         if live is None:
             generation = self._allocate(record)
-            self._update("SET live = :n", "attribute_not_exists(live)", {":n": {"N": str(generation)}})
+            values = {":n": {"N": str(generation)}, ":g": {"NS": [str(generation)]}}
+            self._update("SET live = :n ADD lived :g", "attribute_not_exists(live)", values)
             live = self.read().live
             assert live is not None
         return live
@@ -175,8 +176,9 @@ class DynamoPointer:
             raise lease_lost(build.generation)
 
     def flip(self, build: Build) -> None:
-        expression = "SET live = :n REMOVE building, lease_token, lease_until"
-        values = {**self._held(build), ":n": {"N": str(build.generation)}}
+        expression = "SET live = :n REMOVE building, lease_token, lease_until ADD lived :g"
+        number = str(build.generation)
+        values = {**self._held(build), ":n": {"N": number}, ":g": {"NS": [number]}}
         if not self._update(expression, "lease_token = :t AND lease_until > :now", values):
             raise lease_lost(build.generation)
 
@@ -187,10 +189,13 @@ class DynamoPointer:
     def known(self) -> frozenset[int]:
         return frozenset(int(number) for number in self._item("pointer").get("known", {}).get("NS", ()))
 
+    def lived(self) -> frozenset[int]:
+        return frozenset(int(number) for number in self._item("pointer").get("lived", {}).get("NS", ()))
+
     def forget(self, generation: int) -> None:
         key = {"entity_id": {"S": f"record#{generation}"}}
         _asked(lambda: self._client.delete_item(TableName=self._table, Key=key))
-        self._update("DELETE known :g", None, {":g": {"NS": [str(generation)]}})
+        self._update("DELETE known :g, lived :g", None, {":g": {"NS": [str(generation)]}})
 
     def _allocate(self, record: GenerationRecord) -> int:
         self._ensure_table()

@@ -96,6 +96,9 @@ class Pointer(Protocol):
     def known(self) -> frozenset[int]:
         """Generations that may hold data."""
 
+    def lived(self) -> frozenset[int]:
+        """Those of them that are or were live; the others were never finished."""
+
     def forget(self, generation: int) -> None:
         """Drops a generation's record, after its data."""
 
@@ -149,11 +152,13 @@ local n = redis.call('HINCRBY', KEYS[1], 'counter', 1)
 redis.call('SADD', KEYS[2], n)
 redis.call('SET', KEYS[3] .. n, ARGV[1])
 redis.call('HSET', KEYS[1], 'live', n)
+redis.call('SADD', KEYS[4], n)
 return tostring(n)
 """
 _FLIP: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] .. ':' .. ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], 'live', ARGV[1])
+redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('DEL', KEYS[2])
 return 1
 """
@@ -176,7 +181,7 @@ class ValkeyPointer:
         self._lease_milliseconds = int(lease_seconds * 1000)
         root = pointer_key(project)
         self._root, self._building, self._known = root, f"{root}:building", f"{root}:generations"
-        self._record = f"{root}:record:"
+        self._record, self._lived = f"{root}:record:", f"{root}:lived"
 
     def read(self) -> Generations:
         def both() -> tuple[Any, Any]:
@@ -199,7 +204,7 @@ class ValkeyPointer:
         return GenerationRecord.from_json(text)
 
     def ensure_live(self, record: GenerationRecord) -> int:
-        return int(self._run(_ENSURE, [self._root, self._known, self._record], [record.to_json()]))
+        return int(self._run(_ENSURE, [self._root, self._known, self._record, self._lived], [record.to_json()]))
 
     def begin(self, record: GenerationRecord) -> Build:
         token = secrets.token_hex(8)
@@ -218,7 +223,7 @@ class ValkeyPointer:
             raise lease_lost(build.generation)
 
     def flip(self, build: Build) -> None:
-        if not self._run(_FLIP, [self._root, self._building], [build.generation, build.token]):
+        if not self._run(_FLIP, [self._root, self._building, self._lived], [build.generation, build.token]):
             raise lease_lost(build.generation)
 
     def release(self, build: Build) -> None:
@@ -227,8 +232,12 @@ class ValkeyPointer:
     def known(self) -> frozenset[int]:
         return frozenset(int(member) for member in self._ask(lambda: self._client.smembers(self._known)))
 
+    def lived(self) -> frozenset[int]:
+        return frozenset(int(member) for member in self._ask(lambda: self._client.smembers(self._lived)))
+
     def forget(self, generation: int) -> None:
         self._ask(lambda: self._client.delete(f"{self._record}{generation}"))
+        self._ask(lambda: self._client.srem(self._lived, generation))
         self._ask(lambda: self._client.srem(self._known, generation))
 
     def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:

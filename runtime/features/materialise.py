@@ -132,7 +132,8 @@ def clean_up(
     pointer = pointer or open_pointer(settings, project)
     now = pointer.read()
     known = pointer.known()
-    before = sorted((number for number in known if now.live is not None and number < now.live), reverse=True)
+    # One that was never finished does not count as a generation to fall back on.
+    before = sorted((n for n in known & pointer.lived() if now.live is not None and n < now.live), reverse=True)
     kept = {*now.written, *before[:keep_previous]}
     # One that was allocated after the pointer was read is not ours to judge.
     newest = max((number for number in now.written), default=0)
