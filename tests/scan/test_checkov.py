@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.rendered import rendered
+from tests.support.rendered import file_name, rendered, write
 from tests.support.scanners import checkov, pods_inside
 
 pytestmark = [pytest.mark.scan, pytest.mark.xdist_group("scan")]
 
+BLUEPRINTS = ("smb", "enterprise")
 SUPPRESSIONS = yaml.safe_load((Path(__file__).parent / "suppressions.yaml").read_text(encoding="utf-8"))
 ROOT_POD = {
     "apiVersion": "v1",
@@ -24,54 +24,46 @@ ROOT_POD = {
 }
 
 
-@functools.cache
-def report(folder: Path) -> dict[str, Any]:
-    """One run for each blueprint: it takes seven seconds."""
-    for made in list(folder.glob("*.yaml")):
-        for pod in pods_inside(yaml.safe_load(made.read_text(encoding="utf-8"))):
-            path = folder / f"{made.stem}.{pod['metadata']['name']}.pod.yaml"
-            path.write_text(yaml.safe_dump(pod), encoding="utf-8")
-    home = folder.parent / "home"
-    home.mkdir()
-    return checkov(folder, home)
+Report = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def with_pods(blueprint_name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The objects, and the pods inside custom resources as Pods of their own."""
-    from tests.support.rendered import write
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """One run for each blueprint, over its objects and, as Pods of their own, the pods inside custom resources."""
+    made = {}
+    for name in BLUEPRINTS:
+        base = tmp_path_factory.mktemp(f"checkov-{name}")
+        folder = write(name, base / "manifests")
+        for owner in rendered(name):
+            for pod in pods_inside(owner):
+                (folder / file_name(pod)).write_text(yaml.safe_dump(pod), encoding="utf-8")
+        (base / "home").mkdir()
+        made[name] = checkov(folder, base / "home")
+    return made
 
-    return write(blueprint_name, tmp_path_factory.mktemp(f"{blueprint_name}-checkov") / "manifests")
+
+def suppresses(entry: dict[str, str], finding: dict[str, Any]) -> bool:
+    return entry["check"] == finding["check_id"] and fnmatchcase(finding["resource"], entry["resource"])
 
 
-def suppressed(finding: dict[str, Any]) -> bool:
-    return any(
-        entry["check"] == finding["check_id"] and fnmatchcase(finding["resource"], entry["resource"])
-        for entry in SUPPRESSIONS
-    )
-
-
-def test_nothing_is_found_that_is_not_explained(with_pods: Path) -> None:
-    found = report(with_pods)
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_nothing_is_found_that_is_not_explained(name: str, reports: dict[str, Report]) -> None:
     failed = [
         (finding["check_id"], finding["check_name"], finding["resource"])
-        for finding in found["results"]["failed_checks"]
-        if not suppressed(finding)
+        for finding in reports[name]["results"]["failed_checks"]
+        if not any(suppresses(entry, finding) for entry in SUPPRESSIONS)
     ]
     assert failed == []
-    assert found["summary"]["passed"] > 300
-    assert found["summary"]["parsing_errors"] == 0
+    assert reports[name]["summary"]["passed"] > 300
+    assert reports[name]["summary"]["parsing_errors"] == 0
 
 
-def test_every_suppression_still_suppresses_something(with_pods: Path) -> None:
-    failed = report(with_pods)["results"]["failed_checks"]
+def test_every_suppression_still_suppresses_something(reports: dict[str, Report]) -> None:
+    failed = [finding for report in reports.values() for finding in report["results"]["failed_checks"]]
     unused = [
         f"{entry['check']} {entry['resource']}"
         for entry in SUPPRESSIONS
-        if not any(
-            entry["check"] == finding["check_id"] and fnmatchcase(finding["resource"], entry["resource"])
-            for finding in failed
-        )
+        if not any(suppresses(entry, finding) for finding in failed)
     ]
     assert unused == []
 
@@ -80,13 +72,13 @@ def test_every_suppression_gives_a_reason() -> None:
     assert [entry for entry in SUPPRESSIONS if len(entry.get("reason", "")) < 40] == []
 
 
-def test_the_pods_of_models_are_looked_at(with_pods: Path, blueprint_name: str) -> None:
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_the_pods_of_models_are_looked_at(name: str, reports: dict[str, Report]) -> None:
     """checkov knows no SeldonDeployment and would pass whatever is inside."""
-    models = [made["metadata"]["name"] for made in rendered(blueprint_name) if made["kind"] == "SeldonDeployment"]
-    looked_at = {finding["resource"] for finding in report(with_pods)["results"]["passed_checks"]}
-    missing = [name for name in models if f"Pod.falaj-platform.{name}-0" not in looked_at]
+    models = [made["metadata"]["name"] for made in rendered(name) if made["kind"] == "SeldonDeployment"]
+    looked_at = {finding["resource"] for finding in reports[name]["results"]["passed_checks"]}
     assert models
-    assert missing == []
+    assert [model for model in models if f"Pod.falaj-platform.{model}-0" not in looked_at] == []
 
 
 def test_a_privileged_pod_is_found(tmp_path: Path) -> None:
