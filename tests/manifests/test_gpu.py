@@ -4,14 +4,20 @@ other's memory."""
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import blueprints
+from blueprints.placement import place
 from blueprints.schema import GpuSharing
+from falaj.local.kubernetes.kinds import Kind
+from falaj.local.kubernetes.manifests import Identity
+from falaj.local.kubernetes.render import RenderBackend
 from manifests.gpu import gpu_objects, plugin_configuration, profiles
-from manifests.objects import Manifest
+from manifests.node_pools import node_pool_objects
+from manifests.objects import Manifest, title
 from manifests.scheduling import GPU_CONFIG_LABEL, pool_labels
 
 IMAGE = "registry.example.org/nvidia/k8s-device-plugin@sha256:" + "0" * 64
@@ -66,6 +72,19 @@ def test_shared_gpus_keep_their_name_and_come_one_at_a_time() -> None:
         "timeSlicing": {**shared, "resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}
     }
     assert found["mps-3"]["sharing"] == {"mps": {**shared, "resources": [{"name": "nvidia.com/gpu", "replicas": 3}]}}
+
+
+@pytest.mark.parametrize("name", ["smb", "enterprise"])
+def test_official_schemas_accept_every_object(name: str, tmp_path: Path) -> None:
+    """Node pools too, as far as that can be told without their definitions; a real API server has those
+    (tests/cluster/test_node_pools.py)."""
+    overrides = {f"node_pools.{pool}.gpu_sharing": {"strategy": "mps", "replicas": 3} for pool in ("gpu", "gpu-spot")}
+    blueprint = blueprints.load(name, overrides)
+    for each in [*gpu_objects(blueprint, image=IMAGE), *node_pool_objects(blueprint, place(blueprint))]:
+        group, _, version = each["apiVersion"].rpartition("/")
+        metadata = each["metadata"]
+        identity = Identity(Kind(group, version, each["kind"]), metadata.get("namespace", ""), metadata["name"])
+        assert list(RenderBackend(tmp_path).problems(identity, each)) == [], title(each)
 
 
 def test_mig_is_off_in_every_profile() -> None:
