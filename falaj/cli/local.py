@@ -1,10 +1,11 @@
-"""``falaj local``: the emulated AWS account on this machine."""
+"""``falaj local``: the emulated AWS account on this machine, and the servers beside it."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from falaj.cli.project import LOCAL_PASSPHRASE, LOCAL_STACK, ProjectPaths, find_
 
 if TYPE_CHECKING:
     from falaj.local.aws.server import AwsServer, Instance
+    from falaj.local.servers.local_servers import LocalServers, Running
 
 REGION = "me-central-1"
 EXIT_NOT_RUNNING = 1
@@ -31,19 +33,25 @@ _allow_remote_option = click.option(
     epilog='Examples:\n\n  eval "$(falaj local env)"\n\n  falaj local status\n\n  falaj local stop',
 )
 def group() -> None:
-    """The emulated AWS account on this machine: moto on loopback.  `falaj up` starts it by itself."""
+    """The emulated AWS account on this machine, and real servers beside it.
+
+    The account is moto on loopback; `falaj up` starts it by itself.  The servers (PostgreSQL, Valkey, Kafka) stand in
+    for RDS, ElastiCache and MSK, and start when they are asked for.
+    """
 
 
 @group.command(epilog='Example:\n\n  eval "$(falaj local env)" && aws s3 ls')
 @_port_option
 def env(port: int | None) -> None:
-    """Print shell lines that point any AWS client at the emulated account.
+    """Print shell lines that point any AWS client, and `python -m runtime`, at the emulated account and the servers.
 
     The credentials are dummies: a profile of yours is never used, and unset for the shell that takes these lines.
     """
+    from falaj.cli.local_settings import runtime_settings
     from falaj.local.aws.clients import ACCOUNT_ID
 
-    server = _server(find_project(), port)
+    paths = find_project()
+    server = _server(paths, port)
     instance = server.running()
     url = instance.endpoint_url if instance else f"http://127.0.0.1:{server.port}"
     if instance is None:
@@ -56,49 +64,79 @@ def env(port: int | None) -> None:
         "export AWS_ACCESS_KEY_ID=falaj-local",
         "export AWS_SECRET_ACCESS_KEY=falaj-local",
         "unset AWS_PROFILE AWS_SESSION_TOKEN",
+        *(f"export {name}={shlex.quote(value)}" for name, value in runtime_settings(paths, url).items()),
         "# The stack `local` opens with a passphrase that protects nothing; `falaj` knows it, `pulumi` asks for it:",
         f"#   export PULUMI_CONFIG_PASSPHRASE={LOCAL_PASSPHRASE}",
     ):
         click.echo(line)
 
 
-@group.command(epilog="Example:\n\n  falaj local start --port 4600")
+@group.command(epilog="Examples:\n\n  falaj local start --port 4600\n\n  falaj local start --servers")
 @_port_option
-def start(port: int | None) -> None:
-    """Start the emulated account, unless it runs."""
-    server = _server(find_project(), port)
+@click.option("--servers", is_flag=True, help="PostgreSQL and Valkey too.")
+@click.option("--kafka", is_flag=True, help="Kafka too; needs Java 17, and Maven once.  Implies --servers.")
+def start(port: int | None, servers: bool, kafka: bool) -> None:
+    """Start the emulated account, and with --servers the servers beside it, unless they run."""
+    paths = find_project()
+    server = _server(paths, port)
     with _reported():
         already = server.running()
         instance = server.start()
     click.echo(f"{'already running' if already else 'running'}: {instance.endpoint_url} (pid {instance.pid})")
+    if servers or kafka:
+        _start_servers(paths, kafka)
+
+
+def _start_servers(paths: ProjectPaths, kafka: bool) -> None:
+    from falaj.local.servers.local_servers import ALL, DEFAULT
+
+    local = _servers(paths)
+    with _reported():
+        before = local.running()
+        for running in local.start(ALL if kafka else DEFAULT, lambda text: click.echo(text, err=True)):
+            word = "already running" if running.name in before else "running"
+            click.echo(f"{word}: {running.name} on 127.0.0.1:{running.port} (pid {running.pid})")
 
 
 @group.command(epilog="Example:\n\n  falaj local status --json")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(as_json: bool) -> None:
-    """Show whether the account runs, and what it holds.  Exit code 1 if it does not run."""
-    instance = _server(find_project(), None).running()
+    """Show whether the account and the servers run, and what the account holds.  Exit code 1 if it does not run."""
+    paths = find_project()
+    instance = _server(paths, None).running()
+    servers = _servers(paths).running()
+    listed = {name: {"port": running.port, "pid": running.pid} for name, running in servers.items()}
     if instance is None:
         if as_json:
-            click.echo(json.dumps({"running": False}))
+            click.echo(json.dumps({"running": False, "servers": listed}))
         else:
             click.echo("not running; `falaj up -s local` or `falaj local start` starts it")
+            _print_servers(servers)
         sys.exit(EXIT_NOT_RUNNING)
     with _reported():
         counts = _counts(instance)
     if as_json:
         known = {"running": True, "endpoint_url": instance.endpoint_url, "pid": instance.pid}
-        click.echo(json.dumps({**known, "instance_id": instance.instance_id, "resources": counts}))
+        click.echo(json.dumps({**known, "instance_id": instance.instance_id, "resources": counts, "servers": listed}))
         return
     _print_status(instance, counts)
+    _print_servers(servers)
 
 
 @group.command()
 def stop() -> None:
-    """Stop the account.  Everything in it is gone; the next `falaj up` finds that out and makes it anew."""
+    """Stop the account and the servers.
+
+    Everything in the account is gone; the next `falaj up` finds that out and makes it anew.  What the servers hold
+    stays.
+    """
+    paths = find_project()
     with _reported():
-        stopped = _server(find_project(), None).stop()
+        stopped = _server(paths, None).stop()
+        servers = _servers(paths).stop()
     click.echo("stopped" if stopped else "was not running")
+    for name in servers:
+        click.echo(f"stopped: {name}")
 
 
 @group.command()
@@ -148,6 +186,13 @@ def _server(paths: ProjectPaths, port: int | None) -> AwsServer:
     return AwsServer(local_directory(paths.falaj_dir), port=port or port_of(_configured_endpoint(paths)))
 
 
+def _servers(paths: ProjectPaths) -> LocalServers:
+    from falaj.local.account import local_directory
+    from falaj.local.servers.local_servers import LocalServers
+
+    return LocalServers(local_directory(paths.falaj_dir) / "servers")
+
+
 def _configured_endpoint(paths: ProjectPaths) -> str | None:
     """``falaj:awsEndpointUrl`` of the stack `local`, read without its passphrase."""
     from falaj.engine.project import load_project
@@ -189,13 +234,19 @@ def _print_status(instance: Instance, counts: dict[str, int]) -> None:
     Console(highlight=False).print(table)
 
 
+def _print_servers(servers: Mapping[str, Running]) -> None:
+    for name, running in servers.items():
+        click.echo(f"running: {name} on 127.0.0.1:{running.port} (pid {running.pid})")
+
+
 @contextmanager
 def _reported() -> Iterator[None]:
     """Server errors as the engine's own, which the entry point turns into one line and an exit code."""
     from falaj.engine.errors import EngineError
     from falaj.local.aws.server import ServerError
+    from falaj.local.servers.errors import LocalServerError
 
     try:
         yield
-    except ServerError as error:
+    except (ServerError, LocalServerError) as error:
         raise EngineError(str(error)) from error

@@ -36,12 +36,16 @@ _KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "TZ", "LANG")
 
 @dataclass(frozen=True)
 class Program:
-    """What to run.  ``configuration`` stands for the files that it reads: when they change, it is started anew."""
+    """What to run.  ``configuration`` stands for the files that it reads: when they change, it is started anew.
+
+    ``stop_signal`` asks it to end in order.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
     configuration: str = ""
+    stop_signal: int = signal.SIGTERM
 
     @property
     def digest(self) -> str:
@@ -58,6 +62,7 @@ class Process:
     began: str
     digest: str
     log: str
+    stop_signal: int = signal.SIGTERM
 
     @property
     def alive(self) -> bool:
@@ -99,7 +104,14 @@ class ProcessSet:
         try:
             entries = json.loads(self.record_path.read_text(encoding="utf-8"))
             made = [
-                Process(str(e["name"]), int(e["pid"]), str(e["began"]), str(e["digest"]), str(e["log"]))
+                Process(
+                    str(e["name"]),
+                    int(e["pid"]),
+                    str(e["began"]),
+                    str(e["digest"]),
+                    str(e["log"]),
+                    int(e.get("stop_signal", signal.SIGTERM)),
+                )
                 for e in entries
             ]
         except (OSError, ValueError, KeyError, TypeError):
@@ -134,7 +146,8 @@ class ProcessSet:
         finally:
             os.close(descriptor)
         _children.append(child)
-        process = Process(program.name, child.pid, process_table.identity(child.pid) or "", program.digest, str(log))
+        began = process_table.identity(child.pid) or ""
+        process = Process(program.name, child.pid, began, program.digest, str(log), int(program.stop_signal))
         self._record({**self.recorded(), program.name: process})
         return process
 
@@ -179,7 +192,7 @@ class ProcessSet:
         named = {process.name for group in groups for process in group}
         groups.append([process for process in alive.values() if process.name not in named])
         for group in groups:
-            self._end({process.pid: process.began for process in group})
+            self._end({process.pid: process.began for process in group}, {p.pid: p.stop_signal for p in group})
         self.end_strays()
         _collect()
         self.record_path.unlink(missing_ok=True)
@@ -191,7 +204,7 @@ class ProcessSet:
         process = recorded.pop(name, None)
         if process is not None:
             if process.alive:
-                self._end({process.pid: process.began})
+                self._end({process.pid: process.began}, {process.pid: process.stop_signal})
             self._record(recorded)
 
     def end_strays(self) -> int:
@@ -200,7 +213,10 @@ class ProcessSet:
         strays = {
             pid: began
             for pid in process_table.marked(f"{MARK}={self._directory}")
-            if pid not in known and pid != os.getpid() and (began := process_table.identity(pid)) is not None
+            if pid not in known
+            and pid != os.getpid()
+            and process_table.parent(pid) not in known  # a known program's own helpers carry its environment
+            and (began := process_table.identity(pid)) is not None
         }
         self._end(strays)
         return len(strays)
@@ -211,12 +227,13 @@ class ProcessSet:
         text = json.dumps([asdict(process) for process in processes.values()], indent=1)
         write_private(self.record_path, text.encode())
 
-    def _end(self, began: Mapping[int, str]) -> None:
+    def _end(self, began: Mapping[int, str], first_signals: Mapping[int, int] | None = None) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for pid, moment in began.items():
                 if process_table.identity(pid) == moment:
+                    first = (first_signals or {}).get(pid, number)
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, number)
+                        os.kill(pid, first if number is signal.SIGTERM else number)
             deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
             while any(process_table.identity(pid) == moment for pid, moment in began.items()):
                 _collect()

@@ -37,7 +37,7 @@ class LocalProviderHost:
         if package == "aws":
             from falaj.local.aws.provider import AwsProvider
 
-            return AwsProvider()
+            return AwsProvider(self._falaj_dir / "local" / "servers")
         if package == "kubernetes":
             from falaj.local.kubernetes.provider import KubernetesProvider
 

@@ -36,6 +36,14 @@ def identity(pid: int) -> str | None:
     return None if len(listed) < 2 or listed[0].startswith("Z") else listed[1].strip()
 
 
+def parent(pid: int) -> int | None:
+    """The process that ``pid`` belongs to (Linux; elsewhere, and of one that is gone, None)."""
+    try:
+        return int((_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def resident_bytes(pid: int) -> int:
     """Memory that the process holds; 0 when it is gone."""
     if _LINUX:

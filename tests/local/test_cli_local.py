@@ -72,7 +72,7 @@ def test_account_is_started_seen_emptied_and_stopped(project: Project) -> None:
     assert project.falaj("stop").stdout == "stopped\n"
     assert project.falaj("stop").stdout == "was not running\n"
     gone = project.falaj("status", "--json")
-    assert (gone.returncode, json.loads(gone.stdout)) == (1, {"running": False})
+    assert (gone.returncode, json.loads(gone.stdout)) == (1, {"running": False, "servers": {}})
 
 
 def test_env_points_a_shell_at_the_account_and_away_from_profiles(project: Project) -> None:
@@ -138,3 +138,26 @@ def test_providers_are_served_until_interrupted(project: Project) -> None:
         process.kill()
         process.communicate()
     assert (process.returncode, errors) == (0, "stopped\n")
+
+
+def test_servers_start_when_asked_for_and_stop_with_the_account() -> None:
+    """In a folder of its own, which PostgreSQL's user can enter; pytest's belong to their owner alone."""
+    import shutil
+    import tempfile
+
+    root = Path(tempfile.mkdtemp(prefix="falaj-cli-"))
+    root.chmod(0o755)
+    project = Project(root)
+    try:
+        assert "postgresql" not in project.falaj("start").stdout
+        started = project.falaj("start", "--servers")
+        assert re.search(r"^running: postgresql on 127\.0\.0\.1:\d+ \(pid \d+\)$", started.stdout, re.M), started.stderr
+        servers = json.loads(project.falaj("status", "--json").stdout)["servers"]
+        environment = project.falaj("env").stdout
+        assert f"FALAJ_POSTGRES_DSN=postgresql://falaj@127.0.0.1:{servers['postgresql']['port']}/falaj" in environment
+        assert f"FALAJ_ONLINE_STORE_ENDPOINT=127.0.0.1:{servers['valkey']['port']}" in environment
+        assert project.falaj("start", "--servers").stdout.count("already running") == 3
+        assert project.falaj("stop").stdout.splitlines() == ["stopped", "stopped: postgresql", "stopped: valkey"]
+    finally:
+        project.falaj("stop")
+        shutil.rmtree(root)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from falaj.engine.provider import (
@@ -29,6 +30,7 @@ from falaj.local.aws import functions, provider_config, schema
 from falaj.local.aws.clients import Aws
 from falaj.local.aws.creation_journal import calls_of_last_create, recording, replaying
 from falaj.local.aws.handler import Handler, Outputs, StateOnly, Update, error_text, handler_for, is_gone
+from falaj.local.servers import addresses
 
 MARK: Final = "__falaj"
 """Output that tells how a resource is emulated."""
@@ -43,7 +45,9 @@ class AwsProvider:
     package = "aws"
     accepts_secrets = False
 
-    def __init__(self) -> None:
+    def __init__(self, servers_directory: Path | None = None) -> None:
+        """``servers_directory`` holds the record of the local servers whose addresses stand in for the cloud's."""
+        self._servers_directory = servers_directory
         self.version = schema.package_version()
         self._configuration: provider_config.Configuration | None = None
         self._aws: Aws | None = None
@@ -257,6 +261,8 @@ class AwsProvider:
             outputs.setdefault("tagsAll", {})
         if id:
             outputs["id"] = id
+        if self._servers_directory is not None:
+            outputs.update(addresses.localised(type, outputs, addresses.read(self._servers_directory)))
         if handler.emulated:
             outputs[MARK] = {"emulated": "state", **({"handler": "none"} if isinstance(handler, _NoHandler) else {})}
         return outputs

@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,19 @@ from typing import Any, Final
 from falaj.local.servers.errors import LocalServerError, NotInstalledError
 
 USER: Final = "falaj"
-"""The superuser and its database."""
+"""The superuser, and the database for the catalogue of the lake and the platform's own tables."""
+
+TRACKING_DATABASE: Final = "mlflow"
+"""MLflow migrates its tables by itself and has them alone."""
+
+DATABASES: Final = (USER, TRACKING_DATABASE)
 
 INITDB_TIMEOUT_SECONDS: Final = 120
 PROBE_TIMEOUT_SECONDS: Final = 0.5
 _UNPRIVILEGED: Final = "nobody"
-_SSL_REQUEST: Final = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+_PARAMETERS: Final = f"user\0{USER}\0database\0{USER}\0\0".encode()
+_START_UP: Final = struct.pack(">ii", 8 + len(_PARAMETERS), 3 << 16) + _PARAMETERS
+_TERMINATE: Final = b"X" + struct.pack(">i", 4)
 
 
 def programs() -> Path:
@@ -71,7 +79,13 @@ def initialise(data: Path) -> None:
         subprocess.run(
             [str(programs() / "postgres"), "--single", "-D", str(fresh), "postgres"],
             cwd="/",
-            input=f"CREATE ROLE {USER} SUPERUSER LOGIN\nCREATE DATABASE {USER} OWNER {USER}\n",
+            input="\n".join(
+                [
+                    f"CREATE ROLE {USER} SUPERUSER LOGIN",
+                    *(f"CREATE DATABASE {name} OWNER {USER}" for name in DATABASES),
+                    "",
+                ]
+            ),
             check=True,
             text=True,
             stdout=subprocess.PIPE,
@@ -100,12 +114,15 @@ def dsn(port: int, database: str = USER) -> str:
 
 
 def answers(port: int) -> bool:
-    """Whether a PostgreSQL server speaks on ``port``: it answers the protocol's SSL request with one letter."""
+    """Whether the server on ``port`` lets ``falaj`` in; one that still recovers answers, but with a refusal."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=PROBE_TIMEOUT_SECONDS) as probe:
             probe.settimeout(PROBE_TIMEOUT_SECONDS)
-            probe.sendall(_SSL_REQUEST)
-            return probe.recv(1) in (b"N", b"S")
+            probe.sendall(_START_UP)
+            welcome = probe.recv(1) == b"R"
+            if welcome:
+                probe.sendall(_TERMINATE)
+            return welcome
     except OSError:
         return False
 

@@ -42,6 +42,8 @@ def command(data: Path, port: int) -> tuple[str, ...]:
         "maxmemory": f"{MEMORY_LIMIT_MIB}mb",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        # A title would overwrite the environment by which a server without a record is known again.
+        "set-proc-title": "no",
     }
     return (str(program()), *(part for name, setting in settings.items() for part in (f"--{name}", setting)))
 

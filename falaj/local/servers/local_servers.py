@@ -1,0 +1,154 @@
+"""The servers of one project: started when asked for, found again, stopped.  Their data stays in ``.falaj``.
+
+They are supervised like the programs of the control plane (``falaj.cluster.processes``): a record of pids that counts
+only together with the moment each process began, and a mark in the environment that finds strays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from falaj.cluster.errors import ProcessError
+from falaj.cluster.processes import Process, ProcessSet, Program
+from falaj.local import process_table
+from falaj.local.servers import addresses, kafka, postgresql, valkey
+from falaj.local.servers.addresses import KAFKA, POSTGRESQL, VALKEY
+from falaj.local.servers.errors import LocalServerError
+
+DEFAULT: Final = (POSTGRESQL, VALKEY)
+ALL: Final = (POSTGRESQL, VALKEY, KAFKA)
+PREFERRED_PORTS: Final = {POSTGRESQL: 4632, VALKEY: 4679, KAFKA: 4692, "kafka-controller": 4693}
+"""Taken where they are free; whatever was chosen is kept, so that connection strings stay good."""
+
+START_TIMEOUT_SECONDS: Final = 60.0
+KAFKA_START_TIMEOUT_SECONDS: Final = 120.0
+
+_STOP_SIGNALS: Final = {POSTGRESQL: signal.SIGINT}
+"""At SIGTERM PostgreSQL waits until its last client has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs."""
+
+    name: str
+    port: int
+    pid: int
+    log: str
+
+
+class LocalServers:
+    """The servers whose record lies in ``directory`` (``.falaj/local/servers``).  Any process may call any method."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._processes = ProcessSet(self._directory)
+
+    def running(self) -> dict[str, Running]:
+        """Those that run, by name."""
+        ports = addresses.read(self._directory)
+        return {
+            name: Running(name, ports.get(name, 0), process.pid, process.log)
+            for name, process in self._processes.recorded().items()
+            if process.alive
+        }
+
+    def start(
+        self, names: Sequence[str] = DEFAULT, report: Callable[[str], None] = lambda _text: None
+    ) -> list[Running]:
+        """Starts those of ``names`` that do not run, and returns all of them once they answer.
+
+        ``report`` is told what takes long.  Raises NotInstalledError when a program is missing, LocalServerError, with
+        the end of its log, when one does not come up; then those that were started before stay.
+        """
+        with self._locked():
+            self._processes.end_strays()
+            try:
+                for name, process in self._processes.recorded().items():
+                    if not process.alive:
+                        self._processes.stop_one(name)
+                for name in names:
+                    if name not in self.running():
+                        self._start(name, report)
+            except ProcessError as error:
+                raise LocalServerError(str(error)) from error
+            running = self.running()
+            return [running[name] for name in names]
+
+    def stop(self) -> list[str]:
+        """Ends all of them; returns the names of those that ran.  Their data stays."""
+        if not self._directory.is_dir():
+            return []
+        with self._locked():
+            try:
+                return self._processes.stop()
+            except ProcessError as error:
+                raise LocalServerError(str(error)) from error
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, report: Callable[[str], None]) -> None:
+        self._processes.stop_one(name)
+        port = self._port(name)
+        data = self._directory / name
+        answers, timeout = postgresql.answers, START_TIMEOUT_SECONDS
+        if name == POSTGRESQL:
+            postgresql.initialise(data)
+            command = postgresql.command(data, port)
+        elif name == VALKEY:
+            answers = valkey.answers
+            data.mkdir(parents=True, exist_ok=True)
+            command = valkey.command(data, port)
+        else:
+            answers, timeout = kafka.answers, KAFKA_START_TIMEOUT_SECONDS
+            tools = self._directory.parent.parent / "tools"
+            if not (tools / f"kafka-{kafka.VERSION}").is_dir():
+                report(f"fetching Kafka {kafka.VERSION} with Maven (43 MB, once)")
+            archives = kafka.install(tools)
+            command = kafka.command(archives, kafka.prepare(archives, data, port, self._port("kafka-controller")))
+        program = Program(name, command, stop_signal=_STOP_SIGNALS.get(name, signal.SIGTERM))
+        process = self._processes.start(program)
+        try:
+            self._processes.wait_ready({name: lambda: answers(port)}, timeout)
+        except ProcessError:
+            self._forget_ended([process])
+            raise
+
+    def _forget_ended(self, processes: Iterable[Process]) -> None:
+        """Takes what did not come up out of the record, so that the others are not taken for failed with it."""
+        for process in processes:
+            self._processes.stop_one(process.name)
+
+    def _port(self, name: str) -> int:
+        """The port of before, else the preferred one, else any; written down.  Raises LocalServerError."""
+        ports = addresses.read(self._directory)
+        if name in ports:
+            if not process_table.can_bind(ports[name]):
+                raise LocalServerError(
+                    f"port {ports[name]} on 127.0.0.1, which {name} had before, is in use by "
+                    f"{process_table.holder(ports[name])}; stop it, or delete {addresses.record_path(self._directory)} "
+                    "to choose other ports"
+                )
+            return ports[name]
+        preferred = PREFERRED_PORTS[name]
+        port = preferred if process_table.can_bind(preferred) else process_table.free_port(frozenset(ports.values()))
+        path = addresses.record_path(self._directory)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({**ports, name: port}), encoding="utf-8")
+        temporary.replace(path)
+        return port
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One start or stop at a time, across processes; the lock ends with its holder."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
