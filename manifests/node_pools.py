@@ -109,22 +109,6 @@ def on_kwok(objects: Sequence[Manifest]) -> list[Manifest]:
     return classes + pools
 
 
-def scale(objects: Sequence[Manifest], *, gpus: int) -> list[Manifest]:
-    """The same objects for a rehearsal that asks for more: every GPU pool may grow to ``gpus`` GPUs at least.
-
-    Its limits on CPU and memory grow in proportion.  Raises ValueError if ``gpus`` is not positive.
-    """
-    if gpus < 1:
-        raise ValueError(f"gpus={gpus}; allowed: 1 or more")
-    made = [copy.deepcopy(each) for each in objects]
-    for each in made:
-        limits = each["spec"].get("limits", {}) if each["kind"] == "NodePool" else {}
-        if GPU_RESOURCE in limits:
-            factor = max(1.0, gpus / _quantity(limits[GPU_RESOURCE]))
-            each["spec"]["limits"] = {name: _times(value, factor) for name, value in limits.items()}
-    return made
-
-
 def has_instance_store(pool: NodePool) -> bool:
     """Whether every instance type of a pool brings local disks: the GPU families, and those with a ``d`` (``m7gd``)."""
     families = {instance_type.partition(".")[0] for instance_type in pool.instance_types}
@@ -333,7 +317,3 @@ def _size(kind: InstanceType, resource: str) -> float:
 
 def _quantity(text: str) -> float:
     return float(text.removesuffix("Gi"))
-
-
-def _times(text: str, factor: float) -> str:
-    return f"{math.ceil(_quantity(text) * factor)}{'Gi' if text.endswith('Gi') else ''}"

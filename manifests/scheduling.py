@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from blueprints.schema import Blueprint, NodePool, Taint
+from blueprints.schema import NodePool, Taint
 from manifests.objects import LABEL_PREFIX
 
 GPU_TAINT: Final = Taint(key="nvidia.com/gpu", value="true", effect="NO_SCHEDULE")
@@ -49,11 +49,6 @@ def capacity_type(pool: NodePool) -> str:
 def is_gang(pool: NodePool) -> bool:
     """Whether a pool admits only jobs that start on many nodes or not at all."""
     return any(taint.key == GANG_TAINT.key for taint in pool.taints)
-
-
-def has_gang_pool(blueprint: Blueprint) -> bool:
-    """Whether ``on_gpu(gang=True)`` finds a node under the blueprint."""
-    return any(is_gang(pool) for pool in blueprint.node_pools)
 
 
 def gpu_profile(pool: NodePool) -> str:
@@ -146,7 +141,7 @@ def interruptible() -> dict[str, Any]:
 def on_gpu(*, spot: bool, gang: bool = False, workload: str = "") -> dict[str, Any]:
     """Scheduling of a GPU pod; with ``spot`` it survives two minutes of notice and falls back to on demand.
 
-    With ``gang`` it is one of many that start together, and runs only where gangs do (``has_gang_pool``).  ``workload``
+    With ``gang`` it is one of many that start together, and runs only on nodes of gangs (``is_gang``).  ``workload``
     keeps it to the pools that the blueprint means for it, so that training does not take the room of serving.
     """
     stood = [GPU_TAINT, *([SPOT_TAINT] if spot else []), *([GANG_TAINT] if gang else [])]

@@ -8,8 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import blueprints
 from blueprints.placement import Placement, PoolPlacement, place, region_of
@@ -22,7 +20,6 @@ from manifests.node_pools import (
     karpenter_pools,
     node_pool_objects,
     on_kwok,
-    scale,
 )
 from manifests.objects import Manifest
 from manifests.scheduling import pool_labels, pool_taints, taint
@@ -226,28 +223,6 @@ def test_a_rehearsal_changes_the_machines_and_nothing_else(name: str) -> None:
 def test_without_machines_the_pools_are_simulated() -> None:
     blueprint = blueprints.load("smb")
     assert node_pool_objects(blueprint, place(blueprint)) == on_kwok(objects("smb"))
-
-
-@settings(derandomize=True, max_examples=50, deadline=None)
-@given(gpus=st.integers(1, 10_000))
-def test_scaling_lets_every_gpu_pool_grow_to_the_ask_and_never_shrinks_one(gpus: int) -> None:
-    before, after = (
-        of_kind(objects("enterprise"), "NodePool"),
-        of_kind(scale(objects("enterprise"), gpus=gpus), "NodePool"),
-    )
-    for name, pool in before.items():
-        old, new = pool["spec"]["limits"], after[name]["spec"]["limits"]
-        if "nvidia.com/gpu" not in old:
-            assert new == old
-            continue
-        assert int(new["nvidia.com/gpu"]) >= max(gpus, int(old["nvidia.com/gpu"]))
-        # Room on every node for its CPU as well: a limit on GPUs alone would not be the one that binds.
-        assert int(new["cpu"]) * int(old["nvidia.com/gpu"]) >= int(old["cpu"]) * max(gpus, int(old["nvidia.com/gpu"]))
-
-
-def test_scaling_to_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="allowed: 1 or more"):
-        scale(objects("smb"), gpus=0)
 
 
 # -- pools that can never make a node ----------------------------------------------------------------------------------
