@@ -67,19 +67,28 @@ def placed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Every release and one of each kind of job, on a cluster that begins without a single node."""
     blueprint = load(request.param)
     with running(tmp_path_factory.mktemp(request.param)) as (plane, _), plane.client() as client:
-        Applier(client).apply_all(everything(blueprint))
-        yield settled(plane, blueprint, expected_pods(blueprint))
+        applier = Applier(client)
+        applier.apply_all(platform(blueprint))
+        settled(plane, blueprint, platform_pods(blueprint))
+        # Jobs come to a platform that stands: services that came later could take their nodes from them.
+        applier.apply_all(jobs(blueprint))
+        yield settled(plane, blueprint, platform_pods(blueprint) + job_pods(blueprint))
 
 
-def everything(blueprint: Blueprint) -> list[Manifest]:
-    released = releases(blueprint, images(), trainer=True).all()
-    (cron_job,) = (made for made in released if made["metadata"]["name"] == "batch-ingestion")
+def platform(blueprint: Blueprint) -> list[Manifest]:
     return [
         *priority_classes(),
         platform_namespace(PLATFORM_NAMESPACE, blueprint.cluster.kubernetes_version),
         *node_pool_objects(blueprint, place(blueprint)),
-        *released,
+        *releases(blueprint, images(), trainer=True).all(),
         *(model_deployment(blueprint, name) for name in sorted(model.name for model in blueprint.models)),
+    ]
+
+
+def jobs(blueprint: Blueprint) -> list[Manifest]:
+    released = releases(blueprint, images()).all()
+    (cron_job,) = (made for made in released if made["metadata"]["name"] == "batch-ingestion")
+    return [
         spot_job(cron_job),
         *(job_file(name, "{}") for name in gangs(blueprint)),
         *(training_job(name, shape, images()) for name, shape in gangs(blueprint).items()),
@@ -121,10 +130,14 @@ def gangs(blueprint: Blueprint) -> dict[str, JobShape]:
     return made
 
 
-def expected_pods(blueprint: Blueprint) -> int:
+def platform_pods(blueprint: Blueprint) -> int:
     services = sum(size.replicas for name, size in service_sizes(blueprint).items() if name not in SCHEDULED)
     models = sum(model_replicas(blueprint, model).count for model in blueprint.models)
-    return services + models + 1 + sum(shape.workers for shape in gangs(blueprint).values())
+    return services + models
+
+
+def job_pods(blueprint: Blueprint) -> int:
+    return 1 + sum(shape.workers for shape in gangs(blueprint).values())
 
 
 SCHEDULED = ("feature-materialiser", "batch-ingestion")
