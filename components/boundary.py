@@ -77,7 +77,7 @@ def boundary_statements(environment: Environment, *, boundary_arn: str) -> list[
                 "sts:AssumeRole",
                 "sts:TagSession",
             ],
-            [environment.arn("iam", f"{kind}/*", regional=False) for kind in ("instance-profile", "policy", "role")],
+            [environment.arn("iam", "role/*", regional=False), environment.arn("iam", "policy/*", regional=False)],
         ),
         deny(
             "NothingOutsideTheRegion",

@@ -141,7 +141,8 @@ class _Maker:
                 "settings": {
                     "clusterName": cluster_name,
                     "interruptionQueue": interruption_queue,
-                    # On-demand prices come from an API outside the region, which no role of the platform may call.
+                    # The price list and IAM have no endpoint in the region, and no role of the platform may call the
+                    # one; with this Karpenter does without both.
                     "isolatedVPC": True,
                 },
             },

@@ -112,7 +112,7 @@ class KarpenterAccess(PlatformComponent):
             f"{name}-controller-policy",
             name="nodes",
             role=role.name,
-            policy=pulumi.Output.all(node_role_arn, profile.arn, queue.arn, key_arn).apply(
+            policy=pulumi.Output.all(node_role_arn, queue.arn, key_arn).apply(
                 lambda arns: identity_document(controller_statements(environment, cluster_name, *arns))
             ),
             opts=self.child_opts(),
@@ -220,12 +220,13 @@ class KarpenterPools(KubernetesComponent):
 
 
 def controller_statements(
-    environment: Environment, cluster_name: str, node_role_arn: str, profile_arn: str, queue_arn: str, key_arn: str
+    environment: Environment, cluster_name: str, node_role_arn: str, queue_arn: str, key_arn: str
 ) -> list[Statement]:
     """Return what the controller may do: make, tag and end instances of this cluster, and read what that takes.
 
-    Whatever it makes carries the cluster's tag, and it may change only what carries it.  It makes no instance profiles
-    (there is one) and asks no prices (their API lies outside the region).
+    Whatever it makes carries the cluster's tag, and it may change only what carries it.  It makes and reads no instance
+    profiles (the node classes name the one that there is) and asks no prices: IAM and the price list have no endpoint in
+    the region.  With the chart's setting ``isolatedVPC`` it calls neither.
     """
     owned = f"kubernetes.io/cluster/{cluster_name}"
     made = [_ec2(environment, kind) for kind in ("fleet", "instance", "launch-template", "network-interface", "volume")]
@@ -313,7 +314,6 @@ def controller_statements(
         ),
         allow("LookUpImages", ["ssm:GetParameter"], [environment.arn("ssm", "parameter/aws/service/*", owned=False)]),
         allow("LookUpCluster", ["eks:DescribeCluster"], [environment.arn("eks", f"cluster/{cluster_name}")]),
-        allow("LookUpProfile", ["iam:GetInstanceProfile"], [profile_arn]),
         allow(
             "HandNodesTheirRole",
             ["iam:PassRole"],
