@@ -88,6 +88,7 @@ class Probes:
     """Where the kubelet asks.  ``live``: the process is sound; ``ready``: it can answer; both paths on ``port``."""
 
     live: str = "/health/live"
+    """Empty: it is sound if the port takes connections.  What asks a database has no place here: restarts mend none."""
     ready: str = "/health/ready"
     port: str = "http"
     startup_seconds: int = 60
@@ -104,8 +105,9 @@ class Probes:
         }
 
     def _probe(self, path: str, period_seconds: int, failures: int) -> dict[str, Any]:
+        asked = {"httpGet": {"path": path, "port": self.port}} if path else {"tcpSocket": {"port": self.port}}
         return {
-            "httpGet": {"path": path, "port": self.port},
+            **asked,
             "periodSeconds": period_seconds,
             "timeoutSeconds": 2,
             "failureThreshold": failures,

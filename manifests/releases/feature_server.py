@@ -12,7 +12,7 @@ from blueprints.schema import Blueprint
 from manifests import images
 from manifests.images import Images
 from manifests.objects import Manifest
-from manifests.pods import HTTP_PORT
+from manifests.pods import HTTP_PORT, Probes
 from manifests.releases.service import (
     FEATURES,
     Inputs,
@@ -39,6 +39,7 @@ def feature_server(blueprint: Blueprint, images_at_hand: Images, inputs: Inputs,
         command=("python", "-m", "runtime", "features", "serve", "--project", FEATURES, "--port", str(HTTP_PORT)),
         size=sizes[FEATURE_SERVER],
         tenant_facing=True,
+        probes=Probes(live="/health", ready="/health"),
     )
     made = service_manifests(blueprint, server, images_at_hand, inputs)
     made.append(service_account(FEATURE_MATERIALISER, COMPONENT))

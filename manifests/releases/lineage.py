@@ -7,7 +7,7 @@ from typing import Final
 from blueprints.schema import Blueprint
 from manifests.images import Images
 from manifests.objects import PLATFORM_NAMESPACE, Manifest
-from manifests.pods import HTTP_PORT, LISTEN_ADDRESS
+from manifests.pods import HTTP_PORT, LISTEN_ADDRESS, Probes
 from manifests.releases.service import Inputs, Service, service_manifests
 from manifests.releases.sizes import LINEAGE, service_sizes
 
@@ -24,5 +24,7 @@ def lineage(blueprint: Blueprint, images_at_hand: Images, inputs: Inputs) -> lis
         command=("python", "-m", "runtime", "lineage", "serve", "--host", LISTEN_ADDRESS, "--port", str(HTTP_PORT)),
         size=service_sizes(blueprint)[LINEAGE],
         tenant_facing=True,
+        # Whether it is ready depends on its database, whether it lives does not.
+        probes=Probes(live="", ready="/health/ready"),
     )
     return service_manifests(blueprint, service, images_at_hand, inputs)

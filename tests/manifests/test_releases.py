@@ -118,7 +118,9 @@ def test_the_kubelet_knows_when_it_started_when_it_is_ready_and_when_it_hangs(wo
     (container,) = workload.containers
     ports = {port["name"] for port in container["ports"]}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"]["port"] in ports
+        (asked,) = (container[probe][kind] for kind in ("httpGet", "tcpSocket") if kind in container[probe])
+        assert asked["port"] in ports
+    assert "httpGet" in container["readinessProbe"], "an open port says nothing of whether it can answer"
     startup = container["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 60
 
