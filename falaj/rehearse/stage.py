@@ -34,11 +34,15 @@ _CLEAR_SECONDS: Final = 90.0
 _QUIET_SECONDS: Final = 15.0
 """Without a pod placed or a node made for so long, Karpenter is asked whether it has given up on what waits."""
 _ORPHANED: Final = {
-    "type": "DisruptionTarget",
-    "status": "True",
-    "reason": "DeletionByPodGC",
-    "message": "the node is gone",
+    "phase": "Failed",
+    "conditions": [
+        {"type": "Ready", "status": "False", "reason": "NodeNotReady"},
+        {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "the node is gone"},
+    ],
 }
+"""What the controllers of nodes and of orphaned pods write, some minutes after a node is gone."""
+_MERGE: Final = "application/merge-patch+json"
+_MERGE_BY_KEY: Final = "application/strategic-merge-patch+json"
 _NOW: Final = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _COMPLETES_JOBS: Final = "pod-complete"
 _TERMINATES_WORKERS: Final = Path(__file__).parent / "pod-terminate.yaml"
@@ -143,8 +147,7 @@ class Stage:
         for name in pods:
             path = f"{folder_of('Pod', NAMESPACE)}/{name}"
             with contextlib.suppress(ApiError):
-                # As the collector of orphaned pods does, a minute after it misses the node: a Job waits for the phase.
-                self._patch(f"{path}/status", {"status": {"phase": "Failed", "conditions": [_ORPHANED]}})
+                self._patch(f"{path}/status", {"status": _ORPHANED}, _MERGE_BY_KEY)  # a Job waits for the phase
             self._remove(path, finalizers=False)
         return len(nodes)
 
@@ -271,8 +274,8 @@ class Stage:
             if error.status != 404:
                 raise
 
-    def _patch(self, path: str, body: Mapping[str, Any]) -> None:
-        self._client.request("PATCH", path, body, content_type="application/merge-patch+json")
+    def _patch(self, path: str, body: Mapping[str, Any], content_type: str = _MERGE) -> None:
+        self._client.request("PATCH", path, body, content_type=content_type)
 
     def _given_up(self) -> bool:
         with self.seen() as sightings:

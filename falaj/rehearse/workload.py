@@ -55,17 +55,20 @@ def workloads(planned: Plan) -> tuple[Workload, ...]:
 def _platform(planned: Plan) -> Iterator[Workload]:
     """The platform's own services as they are released, less what only their pods would notice."""
     budgets: dict[str, Manifest] = {}
+    fewest: dict[str, int] = {}
     deployments = []
     for made in releases(planned.blueprint, _IMAGES).all():
         name = made["metadata"]["name"]
         if made["kind"] == "PodDisruptionBudget":
             budgets[name] = manifest("policy/v1", made["kind"], name, namespace=NAMESPACE, spec=made["spec"])
+        if made["kind"] == "HorizontalPodAutoscaler":  # it sets the replicas, and the Deployment leaves them out
+            fewest[made["spec"]["scaleTargetRef"]["name"]] = int(made["spec"]["minReplicas"])
         if made["kind"] == "Deployment":
             deployments.append(made)
     for made in deployments:
         name, spec = made["metadata"]["name"], made["spec"]
         match = spec["selector"]["matchLabels"]
-        replicas = int(spec.get("replicas", 1))
+        replicas = int(spec.get("replicas") or fewest.get(name, 1))
         kept = (_deployment(name, PLATFORM, replicas, spec["template"], match), *filter(None, [budgets.get(name)]))
         yield Workload(name, PLATFORM, replicas, 0, kept)
 
@@ -97,7 +100,7 @@ def _training(planned: Plan) -> Iterator[Workload]:
 def _training_job(name: str, pods: int, worker: JobShape, *, gang: bool) -> Workload:
     """A gang is one job of many workers; jobs of one worker are one object here, for they are all alike."""
     shape = dataclasses.replace(worker, workers=pods if gang else 1, fewest_workers=0)
-    made = training_job(name, shape, _IMAGES, checkpoint_uri="s3://rehearsal", namespace=NAMESPACE)
+    made = training_job(name, shape, _IMAGES, namespace=NAMESPACE)
     made["spec"] |= {"parallelism": pods, "completions": pods}
     made["spec"]["template"] = _stamped(made["spec"]["template"], name, TRAINING)
     return Workload(name, TRAINING, pods, shape.gpus_per_worker, (made,), gang=gang)
