@@ -107,7 +107,7 @@ def evaluate(model: Path, config: Path, data: str, period: str, as_json: bool) -
         click.echo(json.dumps({"kind": kind, **evaluation.as_dict()}))
         return
     console = Console()
-    console.print(_table(f"{model}: {period}", [(kind, evaluation, "")]))
+    console.print(_table(f"{model}: {period}", [(kind, evaluation)]))
     console.print(_calibration(evaluation))
 
 
@@ -130,13 +130,14 @@ def _show(result: RunResult) -> None:
     console = Console()
     period = result.lineage.periods["test"]
     title = f"test period {period[0][:10]} to {period[1][:10]}"
-    console.print(_table(title, [(model.kind, model.test, _effort(model.fit_metrics)) for model in result.models]))
-    console.print(
-        f"training set {result.lineage.training_set_digest[:16]}  configuration "
-        f"{result.lineage.configuration_digest[:16]}  environment {result.lineage.environment_digest[:16]}"
-    )
+    console.print(_table(title, [(model.kind, model.test) for model in result.models]))
     for model in result.models:
-        console.print(f"{model.kind}: {model.directory} (sha256 {model.model_digest[:16]})", soft_wrap=True)
+        console.print(f"{model.kind}: fitted in {_effort(model.fit_metrics)}", highlight=False)
+        console.print(f"  {model.directory} (sha256 {model.model_digest[:16]})", soft_wrap=True, highlight=False)
+    lineage = result.lineage
+    digests = ("training set", lineage.training_set_digest), ("configuration", lineage.configuration_digest)
+    digests = (*digests, ("environment", lineage.environment_digest))
+    console.print("  ".join(f"{name} {digest[:16]}" for name, digest in digests), highlight=False)
 
 
 def _effort(metrics: dict[str, Any]) -> str:
@@ -147,13 +148,13 @@ def _effort(metrics: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _table(title: str, rows: list[tuple[str, Evaluation, str]]) -> Any:
+def _table(title: str, rows: list[tuple[str, Evaluation]]) -> Any:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for name in ("model", "rows", "AUC", "log-loss", "Brier", "calibration error", "fit"):
-        table.add_column(name, justify="left" if name in ("model", "fit") else "right")
-    for name, figures, effort in rows:
+    for name in ("model", "rows", "AUC", "log-loss", "Brier", "calibration error"):
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
+    for name, figures in rows:
         table.add_row(
             name,
             f"{figures.rows:,}",
@@ -161,7 +162,6 @@ def _table(title: str, rows: list[tuple[str, Evaluation, str]]) -> Any:
             f"{figures.log_loss:.4f}",
             f"{figures.brier:.4f}",
             f"{figures.calibration_error:.4f}",
-            effort,
         )
     return table
 

@@ -1,4 +1,7 @@
-"""What to train, in one YAML file: columns, periods, hyper-parameters.  Unknown keys and values out of bounds are refused."""
+"""What to train, in one YAML file: columns, periods, hyper-parameters.
+
+Unknown keys and values out of bounds are refused.
+"""
 
 from __future__ import annotations
 

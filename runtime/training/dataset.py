@@ -137,9 +137,8 @@ def index_rows(filesystem: FileSystem, dataset: TrainingSet, data: DataConfigura
         with _parquet(filesystem, file.path) as parquet:
             absent = sorted(wanted - set(parquet.schema_arrow.names))
             if absent:
-                raise DataError(
-                    f"{file.path}: columns missing: {', '.join(absent)}; given are {', '.join(parquet.schema_arrow.names)}"
-                )
+                given = ", ".join(parquet.schema_arrow.names)
+                raise DataError(f"{file.path}: columns missing: {', '.join(absent)}; given are {given}")
             for group in range(parquet.metadata.num_row_groups):
                 for name, rows in _rows_by_period(parquet, group, data.time_column, periods, file.path).items():
                     total = parquet.metadata.row_group(group).num_rows

@@ -74,7 +74,7 @@ def evaluate(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Evaluation:
 def score(
     model: TrainedModel, data: TrainingData, period: str, *, keep: tuple[str, ...] = (), scores: Path | None = None
 ) -> Evaluation:
-    """Judges the model on a period, batch by batch; with ``scores`` also writes label, probability and ``keep`` columns.
+    """Judges the model on a period, batch by batch; with ``scores`` also writes label, probability and ``keep``.
 
     The Parquet file is what slice reports and significance tests start from.
     """

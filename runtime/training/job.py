@@ -1,7 +1,7 @@
 """The job that torchrun starts: ``torchrun ... -m runtime.training.job JOB.json``.
 
-Exit codes: 0 finished; 75 interrupted after a last checkpoint (start it again and it goes on); 1 failed, with the reason
-in ``failure.json`` beside the log.
+Exit codes: 0 finished; 75 interrupted after a last checkpoint (start it again and it goes on); 1 failed, with the
+reason in ``failure.json`` beside the log.
 """
 
 from __future__ import annotations
@@ -197,8 +197,9 @@ def _resume(
         stepper.restore(found.tensors)
         progress = Progress.model_validate(found.manifest.progress)
     except (KeyError, RuntimeError, ValueError) as error:
+        step = found.manifest.step
         raise ArtifactError(
-            f"{store.store.uri}: checkpoint of step {found.manifest.step} does not fit the network ({error}); start a new run"
+            f"{store.store.uri}: checkpoint of step {step} does not fit the network ({error}); start a new run"
         ) from None
     best = {name.removeprefix("best/"): tensor for name, tensor in found.tensors.items() if name.startswith("best/")}
     saver.last_good_step = progress.step

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runtime import metrics
 
@@ -37,6 +37,9 @@ class NoTracker:
 
     def log_artifact(self, path: Path) -> None:
         return None
+
+
+NO_TRACKER: Final = NoTracker()
 
 
 class JobJournal:

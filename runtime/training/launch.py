@@ -130,4 +130,5 @@ def _reason(directory: Path, code: int) -> str:
     output = directory / WORKER_OUTPUT
     lines = output.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").splitlines()
     telling = [line.strip() for line in lines if "Error" in line or "error" in line.lower().split(":")[0]]
-    return f"{directory}: the workers ended with code {code}: {(telling or lines or ['no output'])[-1][:300]}; see {output}"
+    last = (telling or lines or ["no output"])[-1][:300]
+    return f"{directory}: the workers ended with code {code}: {last}; see {output}"

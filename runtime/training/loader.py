@@ -1,11 +1,11 @@
-"""Shuffled training batches, streamed: bounded memory, the same rows whatever the number of workers, resumable anywhere.
+"""Shuffled training batches, streamed: bounded memory, the same rows for any number of workers, resumable anywhere.
 
 The row groups of the training period are laid end to end in an order drawn for each epoch, and that line is cut into
-``data_shards`` equal pieces.  A piece is read in windows; a window is shuffled as a whole, so that the shuffle buffer is
-one window per shard.  Every optimiser step takes the same number of rows from every shard.
+``data_shards`` equal pieces.  A piece is read in windows; a window is shuffled as a whole, so that the shuffle buffer
+is one window per shard.  Every optimiser step takes the same number of rows from every shard.
 
-Therefore (epoch, step) says exactly which rows come next: resuming needs no other state, skips without reading what came
-before, and works with another number of workers, each of which simply serves other shards.
+Therefore (epoch, step) says exactly which rows come next: resuming needs no other state, skips without reading what
+came before, and works with another number of workers, each of which simply serves other shards.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def worker_batches(
     """
     if world_size > plan.data_shards:
         raise ConfigurationError(
-            f"{world_size} workers for data_shards={plan.data_shards}; use at most {plan.data_shards} or raise data_shards"
+            f"{world_size} workers for data_shards={plan.data_shards}; use at most {plan.data_shards}, or more shards"
         )
     shards = range(rank, plan.data_shards, world_size)
     streams = [iter(ShardStream(plan, filesystem, epoch, shard, first_step)) for shard in shards]

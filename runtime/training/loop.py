@@ -57,8 +57,8 @@ class Told:
 class Exchange:
     """Sums a few numbers per step over all workers and hands them over one step later.
 
-    A step late, nobody waits: neither for the slowest worker's sum nor for the GPU to finish.  All workers read the same
-    sums at the same step, so that they stop and save together.
+    A step late, nobody waits: neither for the slowest worker's sum nor for the GPU to finish.  All workers read the
+    same sums at the same step, so that they stop and save together.
     """
 
     def __init__(self, workers: Workers) -> None:

@@ -12,7 +12,7 @@ from runtime.settings import Settings
 from runtime.training.configuration import TrainingConfiguration
 from runtime.training.errors import ConfigurationError
 from runtime.training.evaluation import Evaluation, score
-from runtime.training.journal import NoTracker, Tracker
+from runtime.training.journal import NO_TRACKER, Tracker
 from runtime.training.kinds import BASELINE, KINDS, trainer
 from runtime.training.preparation import TrainingData, prepare
 from runtime.training.trainers import FitContext, TrainingLineage, lineage_of, load_model, read_index, save_model
@@ -93,7 +93,7 @@ def run(
     directory: Path,
     *,
     observe: Callable[[str, dict[str, Any]], object] = lambda kind, entry: None,
-    tracker: Tracker = NoTracker(),
+    tracker: Tracker = NO_TRACKER,
 ) -> RunResult:
     """Runs, or goes on where an earlier call in the same directory stopped: finished models are not fitted again.
 

@@ -25,10 +25,10 @@ class Journal(Protocol):
 
 
 class CheckpointSaver:
-    """All workers call ``save`` at the same steps.  Each writes its share; the leader hears of all shares, then commits.
+    """All workers call ``save`` at the same steps.  Each writes its share; the leader hears of all, then commits.
 
-    A save that fails is logged and the job goes on; ``failures_allowed`` in a row end it, with the last good checkpoint
-    untouched.
+    A save that fails is logged and the job goes on; more than ``failures_allowed`` in a row end it, with the last good
+    checkpoint untouched.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class CheckpointSaver:
         self.check()
 
     def check(self) -> None:
-        """Raises StoreUnavailableError when more saves failed in a row than are allowed, or what made one impossible."""
+        """Raises StoreUnavailableError when too many saves in a row failed, or what made one impossible."""
         if self._fatal is not None:
             raise self._fatal
 

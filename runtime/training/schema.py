@@ -1,11 +1,12 @@
 """The contract between raw features and a model: which columns, in which order, turned into which numbers.
 
-It is fitted on the training period only, kept as JSON, and its operations are repeated node by node in the exported ONNX
-graph, so that a caller hands over raw features: numbers as float32 (NaN: missing) and categories as strings ("" : missing).
+It is fitted on the training period only, kept as JSON, and its operations are repeated node by node in the exported
+ONNX graph, so that a caller hands over raw features: numbers as float32 (NaN: missing) and categories as strings
+("": missing).
 
 - A categorical becomes a code: 0 unknown, 1 missing, 2... the vocabulary.  Whole numbers and booleans are categories by
-  their text ("7", "true").  The vocabulary is ordered by the label's rate in the training period, which lets a tree cut a
-  set of categories in one split.
+  their text ("7", "true").  The vocabulary is ordered by the label's rate in the training period, which lets a tree cut
+  a set of categories in one split.
 - A number becomes ``clip((x - mean) * scale)``, 0 where it is missing; a column that had missing values in the training
   period gets a second input that is 1 where the number is missing.  All in float32, as the graph computes it.
 """

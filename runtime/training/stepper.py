@@ -19,7 +19,7 @@ from runtime.training.workers import Workers
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """Learning rate by step: linear warm-up, then a cosine to zero.  A function of the step alone, so resuming is free."""
+    """Learning rate by step: linear warm-up, then a cosine to zero.  Of the step alone, so resuming is free."""
 
     peak: float
     warmup_steps: int

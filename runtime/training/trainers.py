@@ -16,7 +16,7 @@ import pyarrow as pa
 from runtime.settings import Settings
 from runtime.training.digests import code_digest, environment_digest, sha256_file, sha256_json
 from runtime.training.errors import ArtifactError
-from runtime.training.journal import NoTracker, Tracker
+from runtime.training.journal import NO_TRACKER, Tracker
 from runtime.training.preparation import TrainingData
 from runtime.training.schema import Encoded, InputSchema, read_schema
 
@@ -58,7 +58,7 @@ class FitContext:
     restarts: int = 3
     observe: Callable[[dict[str, Any]], object] = lambda _: None
     """Gets every line of the trainer's log: for progress displays."""
-    tracker: Tracker = NoTracker()
+    tracker: Tracker = NO_TRACKER
 
 
 class TrainedModel(Protocol):

@@ -92,7 +92,7 @@ def made_up_configuration(**changes: Any) -> dict[str, Any]:
         "boosted_trees": {"members": 2, "rounds": 40, "leaves": 15, "least_leaf_rows": 20, "threads": 1},
     }  # fmt: skip
     for section, values in changes.items():
-        document[section] = {**document[section], **values} if isinstance(values, dict) else values
+        document[section] = {**document.get(section, {}), **values} if isinstance(values, dict) else values
     return document
 
 

@@ -227,7 +227,8 @@ def test_elastic_nodes_go_on_when_one_is_lost(made_up: Path, tmp_path: Path) -> 
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3",
         "--rdzv-backend=c10d", f"--rdzv-endpoint={tmp_path / 'rendezvous'}", "--rdzv-id=elastic",
-        "--rdzv-conf=store_type=file,last_call_timeout=20,heartbeat_timeout=5", "--local-addr=127.0.0.1", "--monitor-interval=0.2",
+        "--rdzv-conf=store_type=file,last_call_timeout=20,heartbeat_timeout=5", "--local-addr=127.0.0.1",
+        "--monitor-interval=0.2",
         "-m", "runtime.training.job", str(job),
     ]  # fmt: skip
     values = {**environment(Settings()), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_checkpoints_by_time_are_taken_once_each(made_up: Path, tmp_path: Path) 
     run_alone(spec, Settings())
     steps = [entry["step"] for entry in events(spec, "checkpoint")]
     assert len(steps) == len(set(steps)) > 3
-    assert not any(b - a == 1 and b % 31 for a, b in zip(steps, steps[1:], strict=False))
+    assert not any(b - a == 1 and b % 31 for a, b in itertools.pairwise(steps))
 
 
 def test_a_store_that_stays_away_ends_the_job_with_the_last_good_checkpoint_named(
@@ -254,7 +255,7 @@ def test_the_schedule_warms_up_then_falls_to_zero() -> None:
     schedule = StepSchedule(1.0, 10, 100)
     rates = [schedule.rate(step) for step in range(100)]
     assert rates[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert rates[-1] < 0.001
 
 

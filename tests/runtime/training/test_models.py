@@ -1,4 +1,4 @@
-"""Three kinds of model behind one protocol: what they predict, what their graph predicts, and what they are saved as."""
+"""Three kinds of model behind one protocol: what they predict, what their graphs predict, what they are saved as."""
 
 from __future__ import annotations
 
