@@ -225,8 +225,8 @@ def controller_statements(
     """Return what the controller may do: make, tag and end instances of this cluster, and read what that takes.
 
     Whatever it makes carries the cluster's tag, and it may change only what carries it.  It makes and reads no instance
-    profiles (the node classes name the one that there is) and asks no prices: IAM and the price list have no endpoint in
-    the region.  With the chart's setting ``isolatedVPC`` it calls neither.
+    profiles (the node classes name the one that there is) and asks no prices: IAM and the price list have no endpoint
+    in the region.  With the chart's setting ``isolatedVPC`` it calls neither.
     """
     owned = f"kubernetes.io/cluster/{cluster_name}"
     made = [_ec2(environment, kind) for kind in ("fleet", "instance", "launch-template", "network-interface", "volume")]
