@@ -211,8 +211,8 @@ def controller_manager_command(program: Path, layout: Layout, ports: Mapping[str
         f"--service-account-private-key-file={layout.authority.service_account_key_path}",
         "--use-service-account-credentials=true",
         "--leader-elect=false",
-        # A simulated node has no kubelet that could fail: late heartbeats say only that this machine is busy or that the
-        # API server was away, and kwok would never make the pods of such a node ready again.
+        # A simulated node has no kubelet that could fail: late heartbeats say only that this machine is busy, or that
+        # the API server was away, and kwok would never make the pods of such a node ready again.
         f"--node-monitor-grace-period={_NODE_GRACE_SECONDS}s",
         f"--kube-api-qps={_CLIENT_QPS}",
         f"--kube-api-burst={_CLIENT_BURST}",
