@@ -28,8 +28,9 @@ class Tenancy(KubernetesComponent):
     """Priority classes, roles, the platform's namespaces and all tenants of a blueprint.
 
     Children: the objects of ``manifests.tenancy``, and an EKS access entry per IAM role that a tenant names.  ``opts``
-    carries both providers.  ``region_zones``: every zone id of the region: policies name the reserved subnets of all
-    zones, so a zone that comes back needs no change of them.  ``cluster_ready``: the cluster, before which no entry can
+    carries both providers.  ``registry``: host and prefix of the account's repositories, the only source of tenants'
+    images.  ``region_zones``: every zone id of the region: policies name the reserved subnets of all zones, so a zone
+    that comes back needs no change of them.  ``cluster_ready``: the cluster, before which no entry can
     be made.  ``bucket_names`` (by domain) and ``key_arns`` (by tenant) become settings in the tenants' namespaces.
     Raises ComponentSpecError for an IAM role that administers the cluster as well.
     """
@@ -42,6 +43,7 @@ class Tenancy(KubernetesComponent):
         name: str,
         blueprint: Blueprint,
         *,
+        registry: str,
         region_zones: Sequence[str],
         cluster_name: str,
         cluster_ready: pulumi.Resource,
@@ -50,10 +52,10 @@ class Tenancy(KubernetesComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         entries = access_entries(blueprint)
-        manifests = tenancy(blueprint, surroundings(blueprint, region_zones))
+        manifests = tenancy(blueprint, surroundings(blueprint, region_zones), registry=registry)
         super().__init__("falaj:kubernetes:Tenancy", name, opts)
         self.resources: list[pulumi.Resource] = []
-        """Namespaces, priority classes and roles, for what is put into the namespaces to depend on."""
+        """What lies in no namespace, and the namespaces, for what is put into the namespaces to depend on."""
         in_namespace: dict[str, pulumi.Resource] = {}
         for manifest in manifests:
             metadata = manifest["metadata"]

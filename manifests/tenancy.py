@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from blueprints.schema import Blueprint, Tenant
+from manifests.admission import tenant_admission
 from manifests.network_policies import (
     Surroundings,
     observability_policies,
@@ -54,13 +55,17 @@ LARGEST_JOB_COUNT: Final = 1_000
 """Jobs at a time, finished ones included: a loop that creates them would otherwise fill the control plane's store."""
 
 
-def tenancy(blueprint: Blueprint, around: Surroundings) -> list[Manifest]:
-    """Every object of the tenancy, in an order in which they can be created: classes and roles, then namespaces."""
+def tenancy(blueprint: Blueprint, around: Surroundings, *, registry: str) -> list[Manifest]:
+    """Every object of the tenancy, in an order in which they can be created: what the cluster shares, then namespaces.
+
+    ``registry``: host and prefix of the account's repositories, the only source of tenants' images.
+    """
     version = blueprint.cluster.kubernetes_version
     tenants = sorted(blueprint.tenants, key=lambda tenant: tenant.name)
     return [
         *priority_classes(),
         *cluster_roles(tenants),
+        *tenant_admission(registry),
         platform_namespace(PLATFORM_NAMESPACE, version),
         *platform_policies(around),
         platform_namespace(OBSERVABILITY_NAMESPACE, version),

@@ -59,6 +59,7 @@ def build_platform_layer(
     tenancy = Tenancy(
         "tenancy",
         blueprint,
+        registry=registry,
         region_zones=[zone.zone_id for zone in catalogue(blueprint.region).zones],
         cluster_name=cluster.cluster_name,
         cluster_ready=cluster.resource,

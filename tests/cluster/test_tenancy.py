@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +26,20 @@ from falaj.cluster.control_plane import ControlPlane, Options
 from falaj.cluster.errors import ApiError
 from falaj.engine.provider import InitializationError
 from manifests.network_policies import DENY_ALL
-from manifests.objects import PART_OF
+from manifests.objects import PART_OF, Manifest
 from manifests.priorities import BATCH, SERVING, TRAINING
 from manifests.rbac import engineers_group, viewers_group
 from manifests.tenancy import DEFAULT_LIMITS, DEFAULT_REQUESTS, tenancy
-from tests.support.applied import Applier
-from tests.support.control_plane import pod, running
+from tests.support.applied import WAIT_SECONDS, Applier
+from tests.support.control_plane import pod as restricted_pod
+from tests.support.control_plane import running
 from tests.support.kubernetes_lifecycle import Resource, provider
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(240)]
 
+REGISTRY = "123456789012.dkr.ecr.me-central-1.amazonaws.com/falaj-dev"
+DIGEST = f"@sha256:{'0' * 64}"
+IMAGE = f"{REGISTRY}/training{DIGEST}"
 ZONES = ("mec1-az1", "mec1-az2", "mec1-az3")
 RISK, RETAIL, OPERATIONS = "tenant-risk", "tenant-retail", "tenant-operations"
 REVIEWS = "/apis/authorization.k8s.io/v1"
@@ -45,6 +50,17 @@ READ = {"get", "list", "watch"}
 @pytest.fixture(scope="module")
 def blueprint() -> Blueprint:
     return load("enterprise")
+
+
+def everything(blueprint: Blueprint) -> list[Manifest]:
+    return tenancy(blueprint, surroundings(blueprint, ZONES), registry=REGISTRY)
+
+
+def pod(name: str, *, image: str = IMAGE, **more: Any) -> dict[str, Any]:
+    """A pod that is welcome in a tenant's namespace."""
+    made = restricted_pod(name, **more)
+    made["spec"]["containers"][0]["image"] = image
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +78,22 @@ def admin(plane: ControlPlane) -> Iterator[ApiClient]:
 @pytest.fixture(scope="module")
 def applied(admin: ApiClient, blueprint: Blueprint) -> dict[str, dict[str, Any]]:
     """Path -> object, for everything that the tenancy of the blueprint consists of."""
-    return Applier(admin).apply_all(tenancy(blueprint, surroundings(blueprint, ZONES)))
+    return Applier(admin).apply_all(everything(blueprint))
+
+
+@pytest.fixture(scope="module")
+def enforced(admin: ApiClient, applied: dict[str, dict[str, Any]]) -> None:
+    """Once the server enforces the admission policy, which it compiles a moment after it was made."""
+    probe = restricted_pod("probe")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            admin.create(f"/api/v1/namespaces/{RISK}/pods?dryRun=All", probe)
+        except ApiError as error:
+            assert "ValidatingAdmissionPolicy" in str(error)
+            return
+        time.sleep(0.05)
+    pytest.fail("the admission policy is not enforced")
 
 
 @contextmanager
@@ -129,9 +160,29 @@ def test_applying_again_changes_nothing(
     admin: ApiClient, blueprint: Blueprint, applied: dict[str, dict[str, Any]]
 ) -> None:
     applier = Applier(admin)
-    for manifest in tenancy(blueprint, surroundings(blueprint, ZONES)):
-        before = admin.get(applier.path(manifest))["metadata"]["resourceVersion"]
-        assert applier.apply(manifest)["metadata"]["resourceVersion"] == before, applier.path(manifest)
+    for manifest in everything(blueprint):
+        path = applier.path(manifest)
+        before = declared_part(admin.get(path))
+        assert declared_part(applier.apply(manifest)) == before, path
+
+
+def declared_part(thing: dict[str, Any]) -> dict[str, Any]:
+    """An object without what controllers write into it."""
+    metadata = {
+        key: value for key, value in thing["metadata"].items() if key not in ("managedFields", "resourceVersion")
+    }
+    return {key: value for key, value in thing.items() if key not in ("metadata", "status")} | {"metadata": metadata}
+
+
+def test_the_server_understands_every_expression(admin: ApiClient, applied: dict[str, dict[str, Any]]) -> None:
+    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/falaj-tenants"
+    found = admin.wait_for(
+        path,
+        lambda live: bool((live.get("status") or {}).get("observedGeneration")),
+        timeout_seconds=WAIT_SECONDS,
+        what="the expressions are not checked",
+    )
+    assert found["status"].get("typeChecking", {}).get("expressionWarnings", []) == []
 
 
 @pytest.mark.parametrize("namespace", [RISK, "falaj-platform", "falaj-observability"])
@@ -227,6 +278,35 @@ def test_a_deployment_refused_by_the_quota_is_reported_with_its_component(
     assert "exceeded quota: tenant-quota" in told
     assert "requests.nvidia.com/gpu=65" in told
     assert "model-server" in told
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "docker.io/library/python:3.13",
+        f"{REGISTRY}/training:latest",
+        f"{REGISTRY}/training@sha256:0",
+        f"{REGISTRY}-evil/training{DIGEST}",
+        f"210987654321.dkr.ecr.me-central-1.amazonaws.com/falaj-dev/training{DIGEST}",
+    ],
+)
+def test_a_tenants_image_comes_from_the_own_registry_by_digest(admin: ApiClient, enforced: None, image: str) -> None:
+    pods = f"/api/v1/namespaces/{RISK}/pods?dryRun=All"
+    message = refused(admin, "POST", pods, pod("foreign", image=image))
+    assert f"image {image} is not one of {REGISTRY}/ by digest" in message
+    hidden = pod("hidden")
+    hidden["spec"]["initContainers"] = [hidden["spec"]["containers"][0] | {"name": "first", "image": image}]
+    assert f"image {image} " in refused(admin, "POST", pods, hidden)
+    admin.create(pods, pod("mirrored", image=f"{REGISTRY}/mirror/library/python{DIGEST}"))
+    admin.create("/api/v1/namespaces/kube-system/pods?dryRun=All", pod("agent", image=image))
+
+
+def test_a_tenants_service_takes_nobodys_traffic(admin: ApiClient, enforced: None) -> None:
+    services = f"/api/v1/namespaces/{RISK}/services?dryRun=All"
+    service: dict[str, Any] = {"metadata": {"name": "tap"}, "spec": {"ports": [{"port": 80}]}}
+    admin.create(services, service)
+    service["spec"]["externalIPs"] = ["203.0.113.7"]
+    assert "takes traffic that is meant for others" in refused(admin, "POST", services, service)
 
 
 # -- what people may do

@@ -31,6 +31,7 @@ def build(subject: Platform) -> Recording:
         Tenancy(
             "tenancy",
             subject.blueprint,
+            registry=f"{ACCOUNT_ID}.dkr.ecr.me-central-1.amazonaws.com/falaj-dev",
             region_zones=subject.region_zones,
             cluster_name="falaj-dev-cluster",
             cluster_ready=cluster,
@@ -61,6 +62,8 @@ def test_what_is_declared_is_exactly_the_tenancy(name: str) -> None:
     assert recorded(name).types() == {
         "falaj:kubernetes:Tenancy": 1,
         "aws:eks/cluster:Cluster": 1,
+        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy": 1,
+        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicyBinding": 1,
         "kubernetes:core/v1:ConfigMap": len(tenants),
         NAMESPACE: len(tenants) + 2,
         "kubernetes:core/v1:LimitRange": len(tenants),

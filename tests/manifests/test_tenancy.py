@@ -34,6 +34,7 @@ AROUND = Surroundings(
     endpoint_cidrs=("10.0.96.0/20",),
     data_metrics_ports=(11001,),
 )
+REGISTRY = "123456789012.dkr.ecr.me-central-1.amazonaws.com/falaj-dev"
 LONGEST_NAME = 63
 """Of a namespace and of a label's value: a DNS label (Kubernetes, object names)."""
 
@@ -200,7 +201,7 @@ def rules(made: list[Manifest], direction: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_rule_allows_everybody(name: str) -> None:
     """A rule without peers allows every peer, which is never meant."""
-    made = tenancy(platform(name).blueprint, AROUND)
+    made = tenancy(platform(name).blueprint, AROUND, registry=REGISTRY)
     assert [rule for rule in rules(made, "ingress") if not rule.get("from")] == []
     assert [rule for rule in rules(made, "egress") if not rule.get("to")] == []
     blocks = [peer["ipBlock"] for rule in rules(made, "egress") for peer in rule["to"] if "ipBlock" in peer]
@@ -252,7 +253,7 @@ def test_given_addresses_of_services_replace_any_public_address() -> None:
         endpoint_cidrs=("10.0.96.0/20",),
         service_cidrs=("192.0.2.0/24",),
     )
-    made = tenancy(platform("smb").blueprint, known)
+    made = tenancy(platform("smb").blueprint, known, registry=REGISTRY)
     cidrs = {peer["ipBlock"]["cidr"] for rule in rules(made, "egress") for peer in rule["to"] if "ipBlock" in peer}
     assert "192.0.2.0/24" in cidrs
     assert "0.0.0.0/0" not in cidrs
@@ -263,7 +264,7 @@ def test_given_addresses_of_services_replace_any_public_address() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_namespace_denies_by_default_and_is_restricted(name: str) -> None:
-    made = tenancy(platform(name).blueprint, AROUND)
+    made = tenancy(platform(name).blueprint, AROUND, registry=REGISTRY)
     namespaces = {m["metadata"]["name"]: m["metadata"]["labels"] for m in made if m["kind"] == "Namespace"}
     denying = {m["metadata"]["namespace"] for m in made if m["metadata"]["name"] == DENY_ALL}
     assert denying == set(namespaces)
@@ -275,7 +276,7 @@ def test_every_namespace_denies_by_default_and_is_restricted(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_official_schemas_accept_every_object(name: str) -> None:
-    made = tenancy(platform(name).blueprint, AROUND)
+    made = tenancy(platform(name).blueprint, AROUND, registry=REGISTRY)
     found = {title(m): problems(kind_of(m), m) for m in made}
     assert {where: what for where, what in found.items() if what} == {}
     assert len(found) == len(made), "no object is there twice"
@@ -287,4 +288,4 @@ def kind_of(made: Manifest) -> Kind:
 
 
 def test_the_small_blueprint_stays_small() -> None:
-    assert len(tenancy(platform("smb").blueprint, AROUND)) <= 30
+    assert len(tenancy(platform("smb").blueprint, AROUND, registry=REGISTRY)) <= 32
