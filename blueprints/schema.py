@@ -268,6 +268,11 @@ class NodePool(Spec):
             )
         if self.purpose != "gpu" and self.gpu_sharing.strategy != "whole":
             raise ValueError(f"purpose={self.purpose} has no GPU to share; drop gpu_sharing or set purpose=gpu")
+        if self.gpu_sharing.strategy != "whole" and any(taint.key == "falaj.dev/gang" for taint in self.taints):
+            raise ValueError(
+                f"gpu_sharing.strategy={self.gpu_sharing.strategy} on nodes of gangs; the slowest share would hold up the "
+                "whole gang: drop gpu_sharing"
+            )
         if self.purpose == "gpu" and not any(taint.key == "nvidia.com/gpu" for taint in self.taints):
             raise ValueError(
                 "purpose=gpu without the taint nvidia.com/gpu; other pods would hold GPU nodes: add "

@@ -252,3 +252,8 @@ def test_any_override_loads_or_fails_with_our_own_error(overrides: dict[str, obj
         blueprints.load("smb", overrides)
     except BlueprintError as error:
         assert str(error)
+
+
+def test_gangs_do_not_share_gpus() -> None:
+    shared = {"node_pools.training-gang.gpu_sharing": {"strategy": "time_sliced", "replicas": 2}}
+    assert "time_sliced on nodes of gangs" in str(failure(shared, "enterprise"))
