@@ -17,6 +17,7 @@ from components.base import ComponentSpecError, PlatformComponent
 from components.iam_documents import allow, identity_document
 from components.naming import Environment
 from components.trust_documents import service_trust_document
+from components.versions import MIRROR_PREFIX
 
 UPSTREAMS: Mapping[str, str] = {"ecr-public": "public.ecr.aws", "kubernetes": "registry.k8s.io"}
 """Blueprint name -> upstream host; both serve without a credential (ECR user guide, pull through cache)."""
@@ -32,12 +33,18 @@ def pull_through_prefixes(spec: schema.Registry, environment: Environment) -> tu
     return tuple(f"{repository_prefix(environment)}/{upstream}" for upstream in sorted(set(spec.pull_through)))
 
 
+def copies_prefix(environment: Environment) -> str:
+    """Return the repository prefix of what is copied here by hand; a push makes the repository."""
+    return f"{repository_prefix(environment)}/{MIRROR_PREFIX}"
+
+
 class Registry(PlatformComponent):
     """ECR repositories, pull-through mirrors and the registry's scanning.
 
-    Children: per repository the repository and its lifecycle policy; the scanning configuration; with mirrors a role
-    and its policy, and per upstream a creation template and a cache rule.  ``force_delete`` removes repositories with
-    their images (throw-away stacks).  Raises ComponentSpecError for no or repeated repositories.
+    Children: per repository the repository and its lifecycle policy; the scanning configuration; a role and its policy
+    with which ECR makes the repositories of mirrors; a creation template for what is copied here by hand, and per
+    upstream another one and a cache rule.  ``force_delete`` removes repositories with their images (throw-away stacks).
+    Raises ComponentSpecError for no or repeated repositories.
     """
 
     repository_urls: Mapping[str, pulumi.Output[str]]
@@ -98,8 +105,7 @@ class Registry(PlatformComponent):
             opts=self.child_opts(),
         )
         self.mirror_prefixes = pull_through_prefixes(spec, environment)
-        if spec.pull_through:
-            self._mirrors(name, spec, key_arn, boundary_arn)
+        self._mirrors(name, spec, key_arn, boundary_arn)
         self.register_declared_outputs()
 
     def _mirrors(
@@ -120,20 +126,26 @@ class Registry(PlatformComponent):
             policy=pulumi.Output.from_input(key_arn).apply(self._mirror_document),
             opts=self.child_opts(),
         )
+        self._template(
+            f"{name}-copies-template",
+            copies_prefix(self._environment),
+            "CREATE_ON_PUSH",
+            "Copies of charts and images that no upstream mirror serves",
+            spec,
+            role,
+            policy,
+            key_arn,
+        )
         for upstream, prefix in zip(sorted(set(spec.pull_through)), self.mirror_prefixes, strict=True):
-            template = ecr.RepositoryCreationTemplate(
+            template = self._template(
                 f"{name}-{upstream}-template",
-                prefix=prefix,
-                description=f"Mirrors of {UPSTREAMS[upstream]}",
-                applied_fors=["PULL_THROUGH_CACHE"],
-                # A tag that an upstream moves later does not move here: what was tested is what runs.
-                image_tag_mutability="IMMUTABLE",
-                encryption_configurations=[
-                    ecr.RepositoryCreationTemplateEncryptionConfigurationArgs(encryption_type="KMS", kms_key=key_arn)
-                ],
-                lifecycle_policy=lifecycle_document(spec.keep_untagged_days),
-                custom_role_arn=role.arn,
-                opts=self.child_opts(depends_on=[policy]),
+                prefix,
+                "PULL_THROUGH_CACHE",
+                f"Mirrors of {UPSTREAMS[upstream]}",
+                spec,
+                role,
+                policy,
+                key_arn,
             )
             ecr.PullThroughCacheRule(
                 f"{name}-{upstream}",
@@ -143,8 +155,35 @@ class Registry(PlatformComponent):
                 opts=self.child_opts(depends_on=[template]),
             )
 
+    def _template(
+        self,
+        logical_name: str,
+        prefix: str,
+        applied_for: str,
+        description: str,
+        spec: schema.Registry,
+        role: iam.Role,
+        policy: iam.RolePolicy,
+        key_arn: pulumi.Input[str],
+    ) -> ecr.RepositoryCreationTemplate:
+        return ecr.RepositoryCreationTemplate(
+            logical_name,
+            prefix=prefix,
+            description=description,
+            applied_fors=[applied_for],
+            # A tag that an upstream moves later does not move here: what was tested is what runs.
+            image_tag_mutability="IMMUTABLE",
+            encryption_configurations=[
+                ecr.RepositoryCreationTemplateEncryptionConfigurationArgs(encryption_type="KMS", kms_key=key_arn)
+            ],
+            lifecycle_policy=lifecycle_document(spec.keep_untagged_days),
+            custom_role_arn=role.arn,
+            opts=self.child_opts(depends_on=[policy]),
+        )
+
     def _mirror_document(self, key_arn: str) -> str:
-        repositories = [self._environment.arn("ecr", f"repository/{prefix}/*") for prefix in self.mirror_prefixes]
+        prefixes = sorted([*self.mirror_prefixes, copies_prefix(self._environment)])
+        repositories = [self._environment.arn("ecr", f"repository/{prefix}/*") for prefix in prefixes]
         return identity_document(
             [
                 allow("CreateMirrors", ["ecr:CreateRepository", "ecr:ReplicateImage", "ecr:TagResource"], repositories),

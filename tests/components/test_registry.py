@@ -9,6 +9,7 @@ import pytest
 
 from components.base import ComponentSpecError
 from components.registry import Registry, lifecycle_document, pull_through_prefixes
+from components.versions import mirrored_repository, pin
 from tests.support.answers import ACCOUNT_ID, REGION
 from tests.support.platforms import BOUNDARY_ARN, NAMES, Platform, platform
 from tests.support.recorder import Recording, attempt, record
@@ -43,7 +44,7 @@ def test_a_registry_is_exactly_these_children(name: str) -> None:
         "aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration": 1,
         "aws:iam/role:Role": 1,
         "aws:iam/rolePolicy:RolePolicy": 1,
-        TEMPLATE: 2,
+        TEMPLATE: 3,
         CACHE: 2,
     }
 
@@ -103,6 +104,7 @@ def test_the_mirror_role_creates_mirrors_and_nothing_else() -> None:
     assert statement["Resource"] == [
         f"arn:aws:ecr:{REGION}:{ACCOUNT_ID}:repository/falaj-dev/ecr-public/*",
         f"arn:aws:ecr:{REGION}:{ACCOUNT_ID}:repository/falaj-dev/kubernetes/*",
+        f"arn:aws:ecr:{REGION}:{ACCOUNT_ID}:repository/falaj-dev/mirror/*",
     ]
     role = recording.one("aws:iam/role:Role")
     assert role.inputs["permissionsBoundary"] == BOUNDARY_ARN
@@ -110,9 +112,15 @@ def test_the_mirror_role_creates_mirrors_and_nothing_else() -> None:
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT_ID}}
 
 
-def test_a_registry_without_mirrors_has_no_role() -> None:
-    types = build("smb", {"registry.pull_through": []}).types()
-    assert [kind for kind in (TEMPLATE, CACHE, "aws:iam/role:Role") if kind in types] == []
+def test_a_copied_chart_finds_an_immutable_encrypted_repository() -> None:
+    """Without a template ECR would refuse the push, or make a repository under its own key."""
+    recording = build("smb", {"registry.pull_through": []})
+    template = recording.one(TEMPLATE)
+    assert template.inputs["prefix"] == mirrored_repository("falaj-dev", pin("chart", "cert-manager")).split("/jet")[0]
+    assert template.inputs["appliedFors"] == ["CREATE_ON_PUSH"]
+    assert template.inputs["imageTagMutability"] == "IMMUTABLE"
+    assert template.inputs["encryptionConfigurations"][0]["encryptionType"] == "KMS"
+    assert CACHE not in recording.types()
 
 
 def test_prefixes_are_known_before_the_registry_exists() -> None:
