@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,7 @@ _LONGEST: Final = 600
 _NUMBER: Final = re.compile(r"\d+")
 _PREFIX: Final = "Failed to schedule pod, "
 _PARTS: Final = re.compile(r"; (?=incompatible|no instance type|all available|did not)|(?<=\)), (?=incompatible)")
-_EXCEEDED: Final = re.compile(r"all available instance types exceed limits for nodepool")
+_NOT_MADE: Final = "their controller has not made them"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ def reasons(waiting: Iterable[Pod], refusals: Mapping[str, str]) -> tuple[Reason
     return tuple(sorted(made, key=lambda reason: (-reason.pods, reason.groups))[:_MOST_GROUPS])
 
 
+def never_made(wanted: Mapping[str, int], pods: Iterable[Pod]) -> tuple[Reason, ...]:
+    """Pods that should be and are not: their controller has not made them.  ``wanted``: group -> pods."""
+    there = Counter(pod.group for pod in pods if pod.gone_at is None)
+    short = {group: count - there[group] for group, count in sorted(wanted.items()) if count > there[group]}
+    return (Reason(sum(short.values()), tuple(short), _NOT_MADE, ()),) if short else ()
+
+
 def sentences(words: str) -> tuple[str, ...]:
     """Karpenter's message in its parts, each once, in order: it repeats what holds for several pools."""
     parts = _PARTS.split(words.removeprefix(_PREFIX))
     return tuple(dict.fromkeys(part.strip()[:_LONGEST] for part in parts if part.strip()))
-
-
-def is_limit(reason: Reason) -> bool:
-    """Whether a pool's limits are in the way: the one constraint that the blueprint itself can lift."""
-    return any(_EXCEEDED.search(part) for part in reason.karpenter)

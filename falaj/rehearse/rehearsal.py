@@ -11,7 +11,7 @@ from falaj.rehearse.drills.drill import Played
 from falaj.rehearse.errors import AskError
 from falaj.rehearse.picture import picture
 from falaj.rehearse.plan import Plan
-from falaj.rehearse.reasons import reasons
+from falaj.rehearse.reasons import never_made, reasons
 from falaj.rehearse.report import DrillReport, Report, placement_of, serving_seconds, verdicts
 from falaj.rehearse.sightings import placed_over_time
 from falaj.rehearse.stage import Stage
@@ -71,7 +71,7 @@ def _play(stage: Stage, drill: Drill, *, judged: bool) -> DrillReport:
     with stage.seen() as sightings:
         after = picture(sightings, planned.region, stage.workloads)
         pods = list(sightings.pods.values())
-        pending = reasons(sightings.waiting_pods(), refusals)
+        pending = (*reasons(sightings.waiting_pods(), refusals), *never_made(stage.wanted, pods))
         ended = sightings.changed_at
         timeline = tuple(placed_over_time(pods, played.since))
     placement = placement_of(pods, played.since)

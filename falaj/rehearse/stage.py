@@ -7,7 +7,7 @@ import dataclasses
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -134,11 +134,10 @@ class Stage:
         """Starts Karpenter anew with what ``region`` offers; the rest goes on."""
         self._plane.up(self._binaries, Options(region=region))
 
-    def lose(self, zone: str) -> int:
-        """All nodes of ``zone`` and the pods on them are gone at once; returns how many nodes."""
+    def take_away(self, nodes: Collection[Node]) -> int:
+        """The machines are gone at once, and the pods on them; returns how many pods."""
+        names = {node.name for node in nodes}
         with self.seen() as sightings:
-            nodes = [node for node in sightings.standing_nodes() if node.zone == zone]
-            names = {node.name for node in nodes}
             pods = [pod.name for pod in sightings.pods.values() if pod.gone_at is None and pod.node in names]
         for node in nodes:
             self._remove(f"{folder_of('Node')}/{node.name}")
@@ -149,7 +148,7 @@ class Stage:
             with contextlib.suppress(ApiError):
                 self._patch(f"{path}/status", {"status": _ORPHANED}, _MERGE_BY_KEY)  # a Job waits for the phase
             self._remove(path, finalizers=False)
-        return len(nodes)
+        return len(pods)
 
     def stand_system_nodes(self, zones: tuple[str, ...]) -> None:
         """What the managed node group does when a zone is gone or back: its nodes stand in ``zones``."""

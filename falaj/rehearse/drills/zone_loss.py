@@ -24,7 +24,9 @@ def play(stage: Stage) -> Played:
 
     stage.learn(without_zone(stage.planned, zone))
     since = time.monotonic()
-    lost = stage.lose(zone)
+    with stage.seen() as sightings:
+        lost = [node for node in sightings.standing_nodes() if node.zone == zone]
+    pods = stage.take_away(lost)
     stage.stand_system_nodes(left)
     stage.wait_until_whole(f"after the loss of {zone}", timeout_seconds=stage.patience_seconds, and_also=gone)
     risks = tuple(
@@ -32,7 +34,7 @@ def play(stage: Stage) -> Played:
         for other, reason in survivable_zones(stage.planned).items()
         if reason
     )
-    return Played(since, (f"{zone} was lost with {lost} nodes", *risks))
+    return Played(since, (f"{zone} was lost with {len(lost)} nodes and {pods} pods", *risks))
 
 
 DRILL = Drill("zone-loss", "loss of a zone", Goal.RECOVERY, play)
