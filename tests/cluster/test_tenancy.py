@@ -263,21 +263,28 @@ def test_every_namespace_of_the_platform_denies_by_default(
         assert spec == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}, name
 
 
-def test_a_deployment_refused_by_the_quota_is_reported_with_its_component(
-    plane: ControlPlane, applied: dict[str, dict[str, Any]], tmp_path: Path
+@pytest.mark.parametrize("kind", ["apps/v1:Deployment", "apps/v1:StatefulSet", "batch/v1:Job"])
+def test_a_workload_refused_by_the_quota_is_reported_with_its_component(
+    plane: ControlPlane, applied: dict[str, dict[str, Any]], tmp_path: Path, kind: str
 ) -> None:
     template = pod("unused", resources={"limits": {"nvidia.com/gpu": "65"}})
-    template["metadata"] = {"labels": {"app": "greedy"}}
-    spec = {"replicas": 1, "selector": {"matchLabels": {"app": "greedy"}}, "template": template}
+    name = kind.rpartition(":")[2].lower()
+    template["metadata"] = {"labels": {"app": name}}
+    spec: dict[str, Any] = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
+    if name == "job":
+        template["spec"]["restartPolicy"] = "Never"
+        spec = {"template": template}
+    if name == "statefulset":
+        spec["serviceName"] = name
     made = provider(tmp_path, kubeconfig=str(plane.layout.kubeconfig))
-    greedy = Resource(made, "kubernetes:apps/v1:Deployment", "model-server")
-    inputs = {"metadata": {"name": "greedy", "namespace": OPERATIONS}, "spec": spec}
+    greedy = Resource(made, f"kubernetes:{kind}", "model-trainer")
+    inputs = {"metadata": {"name": name, "namespace": OPERATIONS}, "spec": spec}
     with pytest.raises(InitializationError) as caught:
         greedy.create(inputs, timeout_seconds=5)
     told = " ".join(caught.value.reasons)
     assert "exceeded quota: tenant-quota" in told
     assert "requests.nvidia.com/gpu=65" in told
-    assert "model-server" in told
+    assert "model-trainer" in told
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,15 @@ from falaj.local.kubernetes.manifests import (
     with_values_of,
 )
 from falaj.local.kubernetes.provider_config import Configuration
-from falaj.local.kubernetes.readiness import Phase, Readiness, is_awaited, pod_reasons, pod_selector, readiness
+from falaj.local.kubernetes.readiness import (
+    Phase,
+    Readiness,
+    is_awaited,
+    pod_reasons,
+    pod_selector,
+    readiness,
+    refusals,
+)
 
 READY_SECONDS: Final = 600.0
 """How long an object may take to become ready where nobody says otherwise, as with the official plugin."""
@@ -196,15 +204,20 @@ class ClusterBackend:
             reasons[:1] = [f"not ready after {limit:g} s: {reasons[0]}"]
         selector = pod_selector(live)
         if selector and not self._cancelled.is_set():
-            try:
-                pods = self._server.list(
-                    f"/api/v1/namespaces/{identity.namespace}/pods", labelSelector=selector, limit="50"
-                )
-            except ProviderError:
-                return reasons  # an explanation, not the matter itself
-            found = [reason for pod in pods for reason in pod_reasons(pod)]
+            place, uid = f"/api/v1/namespaces/{identity.namespace}", live.get("metadata", {}).get("uid", "")
+            pods = self._explanations(f"{place}/pods", labelSelector=selector)
+            # What a Deployment's condition says, the controller of a Job or a StatefulSet says in an event only.
+            events = self._explanations(f"{place}/events", fieldSelector=f"involvedObject.uid={uid},type=Warning")
+            found = [*(reason for pod in pods for reason in pod_reasons(pod)), *refusals(events)]
             reasons += found[:_MOST_POD_REASONS]
         return reasons
+
+    def _explanations(self, path: str, **query: str) -> list[Manifest]:
+        """Objects that may tell why; none when the server does not say, for they are not the matter itself."""
+        try:
+            return list(self._server.list(path, limit="50", **query))
+        except ProviderError:
+            return []
 
     def _until_gone(self, resource: ApiResource, identity: Identity, live: Manifest, limit: float) -> None:
         uid = live.get("metadata", {}).get("uid")

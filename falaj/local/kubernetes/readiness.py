@@ -7,7 +7,8 @@ has completed, a claim for a volume is never waited for, since it may wait for i
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ class Readiness:
 
 
 READY: Final = Readiness(Phase.READY)
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 def readiness(kind: Kind, live: Manifest) -> Readiness:
@@ -73,6 +75,19 @@ def pod_reasons(pod: Manifest) -> list[str]:
         elif ended and ended.get("exitCode"):
             found.append(f"pod {name}, container {container.get('name')}: ended with exit code {ended['exitCode']}")
     return found
+
+
+def refusals(events: Iterable[Manifest]) -> list[str]:
+    """What the API server told a workload's controller that may not create a pod, such as a quota; each thing once.
+
+    Every attempt is a pod of another name, so messages are compared without the name.
+    """
+    found: dict[str, str] = {}
+    for event in events:
+        if event.get("reason") == "FailedCreate":
+            message = str(event.get("message", ""))
+            found.setdefault(_QUOTED.sub("", message), message)
+    return list(found.values())
 
 
 def _deployment(live: Manifest) -> Readiness:

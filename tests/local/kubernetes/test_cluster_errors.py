@@ -277,7 +277,8 @@ def test_an_object_that_does_not_become_ready_is_kept_with_the_reasons(
     assert 'Deployment ml/api (resource "api"' in error.reasons[0]
     assert "not ready after 0.05 s: 0 of 2 replicas are updated" in error.reasons[0]
     assert error.reasons[1] == "pod api-1, container api: ImagePullBackOff: no such image"
-    assert api.sent("GET")[-1].query["labelSelector"] == "app=api"
+    asked = [request.query for request in api.sent("GET") if request.path == "/api/v1/namespaces/ml/pods"]
+    assert [query["labelSelector"] for query in asked] == ["app=api"]
 
 
 def test_waiting_can_be_left_out_for_one_object(api: FakeApi, applying: KubernetesProvider) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from falaj.local.kubernetes.kinds import kind_of
-from falaj.local.kubernetes.readiness import Phase, is_awaited, pod_reasons, pod_selector, readiness
+from falaj.local.kubernetes.readiness import Phase, is_awaited, pod_reasons, pod_selector, readiness, refusals
 
 DEPLOYMENT = kind_of("kubernetes:apps/v1:Deployment")
 STATEFUL_SET = kind_of("kubernetes:apps/v1:StatefulSet")
@@ -124,3 +124,20 @@ def test_a_pod_tells_why_it_does_not_run() -> None:
 def test_pods_are_found_by_the_labels_of_their_workload() -> None:
     assert pod_selector({"spec": {"selector": {"matchLabels": {"b": "2", "a": "1"}}}}) == "a=1,b=2"
     assert pod_selector({"spec": {}}) == ""
+
+
+def test_a_refusal_is_told_once_however_often_it_was_tried() -> None:
+    def event(reason: str, message: str) -> dict[str, Any]:
+        return {"reason": reason, "message": message}
+
+    told = 'Error creating: pods "{}" is forbidden: exceeded quota: gpu'
+    events = [
+        event("FailedCreate", told.format("train-0-abcde")),
+        event("FailedCreate", told.format("train-0-fghij")),
+        event("FailedCreate", 'Error creating: pods "train-1-x" is forbidden: violates PodSecurity'),
+        event("BackoffLimitExceeded", "Job has reached the specified backoff limit"),
+    ]
+    assert refusals(events) == [
+        told.format("train-0-abcde"),
+        'Error creating: pods "train-1-x" is forbidden: violates PodSecurity',
+    ]
