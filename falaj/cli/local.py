@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from falaj.cli.local_settings import REGION
 from falaj.cli.project import LOCAL_PASSPHRASE, LOCAL_STACK, ProjectPaths, find_project
 
 if TYPE_CHECKING:
     from falaj.local.aws.server import AwsServer, Instance
     from falaj.local.servers.local_servers import LocalServers, Running
 
-REGION = "me-central-1"
 EXIT_NOT_RUNNING = 1
 
 _port_option = click.option(
@@ -47,8 +47,7 @@ def env(port: int | None) -> None:
 
     The credentials are dummies: a profile of yours is never used, and unset for the shell that takes these lines.
     """
-    from falaj.cli.local_settings import runtime_settings
-    from falaj.local.aws.clients import ACCOUNT_ID
+    from falaj.cli.local_settings import client_settings, runtime_settings
 
     paths = find_project()
     server = _server(paths, port)
@@ -57,12 +56,7 @@ def env(port: int | None) -> None:
     if instance is None:
         click.echo("note: the emulated account is not running; `falaj local start` starts it", err=True)
     for line in (
-        f"export AWS_ENDPOINT_URL={url}",
-        f"export AWS_REGION={REGION}",
-        f"export AWS_DEFAULT_REGION={REGION}",
-        f"export AWS_ACCOUNT_ID={ACCOUNT_ID}",
-        "export AWS_ACCESS_KEY_ID=falaj-local",
-        "export AWS_SECRET_ACCESS_KEY=falaj-local",
+        *(f"export {name}={value}" for name, value in client_settings(url).items()),
         "unset AWS_PROFILE AWS_SESSION_TOKEN",
         *(f"export {name}={shlex.quote(value)}" for name, value in runtime_settings(paths, url).items()),
         "# The stack `local` opens with a passphrase that protects nothing; `falaj` knows it, `pulumi` asks for it:",

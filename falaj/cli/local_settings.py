@@ -10,6 +10,20 @@ from falaj.cli.project import LOCAL_STACK, ProjectPaths
 REGION = "me-central-1"
 
 
+def client_settings(endpoint_url: str) -> dict[str, str]:
+    """What points any AWS client at the emulated account.  The credentials are dummies: nothing of value opens."""
+    from falaj.local.aws.clients import ACCOUNT_ID
+
+    return {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCOUNT_ID": ACCOUNT_ID,
+        "AWS_ACCESS_KEY_ID": "falaj-local",
+        "AWS_SECRET_ACCESS_KEY": "falaj-local",
+    }
+
+
 def runtime_settings(paths: ProjectPaths, endpoint_url: str) -> dict[str, str]:
     """What the platform's Deployments are given, with this machine's addresses.
 

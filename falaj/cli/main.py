@@ -26,6 +26,7 @@ _COMMANDS = {
     "local": ("falaj.cli.local:group", "The emulated AWS account on this machine."),
     "cluster": ("falaj.cli.cluster:group", "A real Kubernetes control plane on this machine."),
     "rehearse": ("falaj.cli.rehearse:rehearse", "Prove a blueprint's capacity on a real control plane."),
+    "ml": ("falaj.cli.ml:ml", "The ML path: ingest, features, train, registry, lineage."),
     "doctor": ("falaj.cli.doctor:doctor", "What this machine has, and what is missing."),
 }
 
