@@ -14,7 +14,8 @@ from components.boundary import boundary_statements
 from components.chart_values import ChartRelease, chart_releases
 from components.gpu_sharing import GpuDevicePlugin
 from components.iam_documents import Statement
-from components.karpenter import KarpenterAccess, KarpenterPools, controller_statements
+from components.karpenter import KarpenterAccess, KarpenterPools
+from components.karpenter_rights import controller_statements
 from components.versions import NODE_IMAGE, pin
 from tests.support.platforms import BOUNDARY_ARN, NAMES, platform
 from tests.support.recorder import Recording, record
