@@ -173,12 +173,15 @@ class AwsServer:
         return instance
 
     def _terminate(self, instance: Instance) -> None:
+        began = process_table.identity(instance.pid)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(instance.pid, number)
+            if process_table.identity(instance.pid) == began:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(instance.pid, number)
             deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
             while time.monotonic() < deadline:
-                if not _is_ours(instance):
+                # A process loses its command line before its port: only when it is gone can the port be used again.
+                if not _is_ours(instance) and process_table.identity(instance.pid) != began:
                     return
                 time.sleep(_POLL_SECONDS)
         raise ServerError(f"the emulated AWS account (pid {instance.pid}) does not end; end that process by hand")
