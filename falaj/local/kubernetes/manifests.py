@@ -347,3 +347,16 @@ def _secret_texts(value: Value, inside: bool) -> Iterator[str]:
     elif inside and isinstance(value, str) and len(value) >= 4:
         yield value
         yield base64.b64encode(value.encode()).decode()
+
+
+def same_spelling(old: Properties, new: Properties) -> dict[str, Value]:
+    """Old values, spelled as the new ones where both mean the same (``1000m`` and ``1``)."""
+    return {key: _respelled(value, new.get(key)) for key, value in old.items()}
+
+
+def _respelled(old: Value, new: Value) -> Value:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return same_spelling(old, new)
+    if isinstance(old, list) and isinstance(new, list):
+        return [_respelled(item, new[index] if index < len(new) else None) for index, item in enumerate(old)]
+    return new if new is not None and same_value(old, new) else old

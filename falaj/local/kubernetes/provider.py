@@ -136,7 +136,7 @@ class KubernetesProvider:
         paths = force_new_paths(
             kind, old, mutable_config_maps=settings.mutable_config_maps, mutable_secrets=settings.mutable_secrets
         )
-        result = diffing.compare(_same_spelling(old, new), new, diffing.Rules(paths), ignore_changes)
+        result = diffing.compare(manifests.same_spelling(old, new), new, diffing.Rules(paths), ignore_changes)
         if not result.replaces:
             return result
         before, after = (manifests.identity_of(kind, properties, self._namespaced(kind)) for properties in (old, new))
@@ -386,19 +386,6 @@ def _title(urn: str, type: str, identity: Identity) -> str:
 
 def _known(inputs: Properties) -> dict[str, Value]:
     return dict(unwrap_secrets(dict(inputs)))
-
-
-def _same_spelling(old: Properties, new: Properties) -> dict[str, Value]:
-    """Old values, spelled as the new ones where both mean the same (``1000m`` and ``1``)."""
-    return {key: _respelled(value, new.get(key)) for key, value in old.items()}
-
-
-def _respelled(old: Value, new: Value) -> Value:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return _same_spelling(old, new)
-    if isinstance(old, list) and isinstance(new, list):
-        return [_respelled(item, new[index] if index < len(new) else None) for index, item in enumerate(old)]
-    return new if new is not None and manifests.same_value(old, new) else old
 
 
 @functools.cache
