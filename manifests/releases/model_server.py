@@ -21,7 +21,7 @@ from blueprints.placement import place, region_of
 from blueprints.region import Catalogue
 from blueprints.schema import Blueprint, NodePool, ServedModel
 from blueprints.serving import MIN_REPLICAS
-from blueprints.sizing import TARGET_UTILISATION, Replicas, gpus_to_hold, replicas_for
+from blueprints.sizing import Replicas, gpus_to_hold, max_utilisation, replicas_for, service_ms
 from manifests import images
 from manifests.images import Images
 from manifests.objects import LABEL_PREFIX, PART_OF, PLATFORM_NAMESPACE, Manifest, labels, manifest
@@ -49,8 +49,9 @@ PREDICTOR_LABEL: Final = f"{LABEL_PREFIX}/predictor"
 CONFIG_MAP: Final = "model-server"
 
 BURST_FACTOR: Final = 4
-"""Most replicas as a multiple of those that the stated load needs.  Assumed: with the headroom of
-``TARGET_UTILISATION`` a peak of six times the stated load."""
+"""Most replicas as a multiple of those that the stated load needs.  Assumed: as many as a busy day's peak takes."""
+LEAST_MILLICORES: Final = 500
+"""Of a CPU replica however small its load: health checks and metrics of its workers, and a first request in time."""
 LOAD_MIB_PER_SECOND: Final = 100
 """How fast weights arrive from S3 and are verified, at the least; a start that is slower is restarted.  Assumed."""
 SHARED_MEMORY_MIB: Final = 1024
@@ -151,6 +152,18 @@ def model_replicas(blueprint: Blueprint, model: ServedModel, region: Catalogue |
     )
 
 
+def request_millicores(model: ServedModel, needs: Replicas) -> int:
+    """What a replica asks for: so much that the stated load makes it as busy as its latency target allows.
+
+    A model that could do with less than its two replicas asks for less than its workers could use, and shares a node.
+    """
+    if needs.gpus_each:
+        return round(needs.vcpu_each * 1000)
+    allowed = max_utilisation(needs.service_ms, model.p99_target_ms)
+    share = min(1.0, needs.utilisation / allowed)
+    return max(LEAST_MILLICORES, math.ceil(needs.vcpu_each * 1000 * share))
+
+
 def canary_replicas(stable: Replicas, weight_percent: int) -> int:
     """Replicas of a canary: its share of the load, at least one."""
     return max(1, math.ceil(stable.count * weight_percent / 100 - _RPS_QUANTUM))
@@ -180,17 +193,19 @@ def serving_pool(blueprint: Blueprint, accelerator: str) -> NodePool | None:
 
 
 def serving_scheduling(blueprint: Blueprint, accelerator: str) -> dict[str, Any]:
-    """Affinity and tolerations of a model server.
+    """Affinity and tolerations of a model server: the nodes bought for it, spot ones if the blueprint serves from spot.
 
-    A blueprint that serves from spot nodes lets its CPU replicas run wherever there is room, system nodes included; one
-    that serves on demand keeps them on the nodes bought for it, so that they never stand in the platform's way.
+    Never on system nodes: where they stand in one zone, the scheduler knows of no other to spread replicas over and
+    would put all of them there.
     """
     pool = serving_pool(blueprint, accelerator)
     spot = pool is not None and pool.capacity == "spot"
     if accelerator == "gpu":
         return on_gpu(spot=spot, workload=pool.labels.get(WORKLOAD_LABEL, "") if pool else "")
-    if spot or pool is None:
+    if pool is None:
         return interruptible()
+    if spot:
+        return {**interruptible(), "affinity": require_labels({PURPOSE_LABEL: "cpu"})}
     return {"affinity": require_labels({PURPOSE_LABEL: "cpu", CAPACITY_LABEL: "on-demand"}), "tolerations": []}
 
 
@@ -212,7 +227,6 @@ def model_server_pod(
     image = images_at_hand.reference(images.SERVING_GPU if model.accelerator == "gpu" else images.SERVING)
     on_gpus = needs.gpus_each > 0
     memory_mib = math.ceil(needs.memory_gib_each * 1024) + (SHARED_MEMORY_MIB if on_gpus else 0)
-    cpu_millicores = round(needs.vcpu_each * 1000)
     size_mib = math.ceil(model.size_gib * 1024)
     match = predictor_selector(model.name, predictor)
     container = Container(
@@ -220,7 +234,12 @@ def model_server_pod(
         image=image,
         command=("python", "-m", "runtime", "serve", "model"),
         arguments=("--model", model.name, "--version", version, "--workers", str(_workers(needs))),
-        resources=Resources(cpu_millicores, memory_mib, gpus=needs.gpus_each),
+        resources=Resources(
+            request_millicores(model, needs),
+            memory_mib,
+            cpu_limit_millicores=round(needs.vcpu_each * 1000),
+            gpus=needs.gpus_each,
+        ),
         ports={"http": HTTP_PORT, "metrics": METRICS_PORT},
         config=config,
         environment={"FALAJ_METRICS_PORT": str(METRICS_PORT)},
@@ -288,7 +307,9 @@ def _predictor(model: ServedModel, name: str, weight: int, count: int, pod: Mapp
     if count > 1:
         component["pdbSpec"] = {"maxUnavailable": 1}
     if model.accelerator == "cpu":
-        target = {"type": "Utilization", "averageUtilization": round(TARGET_UTILISATION * 100)}
+        # Of what is requested: another replica comes before the workers are busier than the latency target allows.
+        allowed = max_utilisation(service_ms(model.size_gib, "cpu"), model.p99_target_ms)
+        target = {"type": "Utilization", "averageUtilization": max(1, math.floor(allowed * 100))}
         component["hpaSpec"] = {
             "minReplicas": count,
             "maxReplicas": count * BURST_FACTOR,

@@ -7,19 +7,24 @@ goes, an online store's reader on a node that is taken back in two minutes.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blueprints import load
-from blueprints.placement import place
+from blueprints.placement import place, region_of
 from blueprints.schema import Blueprint
+from blueprints.sizing import NODE_USABLE_SHARE
+from components.chart_values import chart_releases, total
 from falaj.cluster.api import ApiClient
 from falaj.cluster.control_plane import ControlPlane
+from falaj.cluster.kwok import fake_node
 from manifests.node_pools import node_pool_objects
 from manifests.objects import PLATFORM_NAMESPACE, Manifest, labels, manifest, selector
 from manifests.priorities import priority_classes
@@ -28,7 +33,7 @@ from manifests.releases.platform import releases
 from manifests.releases.sizes import service_sizes
 from manifests.releases.training import train_job
 from manifests.releases.training_job import GANG_LABEL, JobShape, job_file, job_shape, training_job
-from manifests.scheduling import CAPACITY_LABEL, GPU_RESOURCE, PURPOSE_LABEL, ZONE_LABEL
+from manifests.scheduling import CAPACITY_LABEL, GPU_RESOURCE, PURPOSE_LABEL, ZONE_LABEL, pool_labels
 from manifests.tenancy import platform_namespace
 from tests.support.applied import Applier
 from tests.support.control_plane import running
@@ -40,6 +45,7 @@ PLACEMENT_SECONDS = 150
 POLL_SECONDS = 0.5
 PODS = f"/api/v1/namespaces/{PLATFORM_NAMESPACE}/pods"
 NAME_LABEL = "app.kubernetes.io/name"
+ON_DEMAND_ONLY = ("drift-monitor", "feature-server", "lineage", "mlflow", "retraining", "router", "stream-processor")
 GANG_OF_CPUS, GANG_OF_GPUS, BATCH = "gang-cpu", "gang-gpu", "batch-now"
 
 
@@ -215,7 +221,34 @@ def test_replicas_of_the_feature_server_are_spread_over_zones(placed: Placed) ->
     assert len(placed.where(ZONE_LABEL, **selector("feature-server"))) == 2
 
 
-ON_DEMAND_ONLY = ("drift-monitor", "feature-server", "lineage", "mlflow", "retraining", "router", "stream-processor")
+def test_replicas_are_spread_though_a_node_in_one_zone_has_room_for_all(tmp_path: Path) -> None:
+    """As a small company starts: its system node holds the platform's services, and two spot nodes the model."""
+    blueprint = load("smb")
+    with running(tmp_path) as (plane, _), plane.client() as client:
+        client.create("/api/v1/nodes", system_node(blueprint))
+        Applier(client).apply_all(platform(blueprint))
+        stands = settled(plane, blueprint, platform_pods(blueprint))
+    for service in ON_DEMAND_ONLY:
+        assert set(stands.where(PURPOSE_LABEL, **selector(service))) == {"system"}
+    assert set(stands.where(ZONE_LABEL, **predictor_selector("default", STABLE)).values()) == {1}
+    assert stands.where(CAPACITY_LABEL, **predictor_selector("default", STABLE)) == {"spot": 2}
+    assert len(stands.nodes) == 3
+
+
+def system_node(blueprint: Blueprint) -> dict[str, Any]:
+    """A node of the system pool as it is left to the releases."""
+    (pool,) = (pool for pool in blueprint.node_pools if pool.purpose == "system")
+    kind = region_of(blueprint).instance(pool.instance_types[0])
+    charts = chart_releases(blueprint, registry="registry.example/falaj", cluster_name="falaj")
+    millicores, mib = total(request for chart in charts for request in chart.requests)
+    node = fake_node("system", labels={**pool_labels(pool), ZONE_LABEL: place(blueprint).zones[0]})
+    node["metadata"]["labels"]["karpenter.sh/capacity-type"] = "on-demand"
+    node["status"]["allocatable"] = {
+        "cpu": f"{math.floor(kind.vcpu * 1_000 * NODE_USABLE_SHARE) - millicores}m",
+        "memory": f"{math.floor(kind.memory_gib * 1_024 * NODE_USABLE_SHARE) - mib}Mi",
+        "pods": "110",
+    }
+    return node
 
 
 @pytest.mark.parametrize("service", ON_DEMAND_ONLY)

@@ -6,14 +6,14 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blueprints import load
 from blueprints.errors import SizingError
 from blueprints.placement import region_of
 from blueprints.schema import Blueprint, ServedModel
-from blueprints.sizing import STREAM_HEADROOM, TARGET_UTILISATION
+from blueprints.sizing import STREAM_HEADROOM, TARGET_UTILISATION, max_utilisation, service_ms
 from manifests.efa import efa_interfaces
 from manifests.releases.model_server import (
     CANARY,
@@ -38,7 +38,7 @@ from manifests.releases.sizes import (
     stream_partitions,
 )
 from manifests.releases.training_job import GRACE_SECONDS, JobShape, job_shape, training_job
-from tests.support.releases import images
+from tests.support.releases import images, number
 
 NAMES = ("smb", "enterprise")
 names = st.sampled_from(NAMES)
@@ -147,6 +147,27 @@ def test_every_model_of_the_blueprints_can_be_served_in_time() -> None:
     for name in NAMES:
         for model in load(name).models:
             assert model_replicas(load(name), model).count >= 2
+
+
+@given(st.floats(1, 20_000), st.floats(20, 2_000), st.floats(0.01, 2))
+def test_autoscaler_adds_a_replica_before_workers_are_too_busy_for_the_latency_target(
+    requests: float, p99_ms: float, size_gib: float
+) -> None:
+    """At the stated load replicas stay under their target; at the target no worker is busier than it may be."""
+    model = ServedModel(name="m", requests_per_second=requests, p99_target_ms=p99_ms, size_gib=size_gib)
+    assume(p99_ms > 5 * service_ms(size_gib, "cpu"))
+    needs = model_replicas(load("smb"), model)
+    (predictor,) = seldon_deployment(load("smb"), model, images())["spec"]["predictors"]
+    (component,) = predictor["componentSpecs"]
+    resources = component["spec"]["containers"][0]["resources"]
+    requested_cores = number(resources["requests"]["cpu"], "m") / 1_000
+    target = component["hpaSpec"]["metricsv2"][0]["resource"]["target"]["averageUtilization"] / 100
+    used_at_rest = needs.utilisation * needs.vcpu_each
+    allowed = max_utilisation(needs.service_ms, p99_ms)
+    assert 0 < target <= allowed
+    assert used_at_rest <= (target + 0.01) * requested_cores + 1e-6
+    assert number(resources["limits"]["cpu"], "m") == needs.vcpu_each * 1_000
+    assert requested_cores <= needs.vcpu_each
 
 
 @given(st.floats(0.1, 20), st.floats(1, 200))
