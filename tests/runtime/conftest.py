@@ -2,6 +2,8 @@
 
 from tests.support.runtime_servers import (  # noqa: F401
     aws,
+    kafka_server,
+    kafka_settings,
     postgres_dsn,
     postgres_server,
     server_directory,

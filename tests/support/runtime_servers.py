@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from falaj.local.servers import postgresql, valkey
+from falaj.local.servers import kafka, postgresql, valkey
 from runtime.settings import Settings
 from tests.support.moto_server import REGION, client, free_port, running_account
 
@@ -132,6 +132,32 @@ def valkey_endpoint(valkey_server: Server) -> str:
     return valkey.endpoint(valkey_server.port)
 
 
+@pytest.fixture(scope="session")
+def kafka_server(server_directory: Path) -> Iterator[Server]:
+    """A broker; skips where Kafka was never fetched."""
+    archives = ROOT / ".falaj" / "tools" / f"kafka-{kafka.VERSION}"
+    if not archives.is_dir() or shutil.which("java") is None:
+        pytest.skip("Kafka is not here: `falaj local start --kafka` fetches it, and needs Java and Maven")
+    port = free_port()
+    prepared = kafka.prepare(archives, server_directory / "kafka", port, free_port())
+    log = server_directory / "kafka.log"
+    process = start_program(kafka.command(archives, prepared), port, kafka.answers, log)
+    yield Server(port, process.pid)
+    end(process)
+
+
+@pytest.fixture
+def kafka_settings(settings: Settings, kafka_server: Server) -> Settings:
+    """``settings`` with a topic of four partitions of its own, that exists."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    topic = f"events-{uuid.uuid4().hex[:10]}"
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{kafka_server.port}"})
+    admin.create_topics([NewTopic(topic, 4, 1)])[topic].result(timeout=30)
+    endpoint = f"127.0.0.1:{kafka_server.port}/{topic}"
+    return settings.model_copy(update={"stream_engine": "kafka", "stream_endpoint": endpoint})
+
+
 @pytest.fixture
 def settings(aws: Aws, tmp_path: Path) -> Settings:
     """Settings with buckets, a stream of two shards and a dead-letter queue of its own; the catalogue is SQLite.
@@ -174,6 +200,8 @@ __all__ = [
     "aws",
     "end",
     "environment",
+    "kafka_server",
+    "kafka_settings",
     "postgres_dsn",
     "postgres_server",
     "server_directory",
