@@ -23,8 +23,9 @@ body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 62rem; background: 
 h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 p { margin: .3rem 0; } .soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child, td.text { text-align: left; } th { font-weight: 600; color: var(--soft); }
+td:first-child { white-space: nowrap; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th:first-child, td:first-child, td.text, th.text { text-align: left; } th { font-weight: 600; color: var(--soft); }
 .wide { overflow-x: auto; } .figure { background: var(--card); border-radius: 8px; padding: .8rem; margin: .8rem 0; }
 svg { display: block; width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
 svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); stroke-width: 1; }
@@ -132,7 +133,7 @@ def _cost(report: Report) -> str:
 
 
 def _targets(report: Report) -> str:
-    rows = ["<tr><th>drill</th><td class='text'>target</td><th>wanted</th><th>got</th><th></th></tr>"]
+    rows = ["<tr><th>drill</th><th class='text'>target</th><th>wanted</th><th>got</th><th></th></tr>"]
     for drill in report.drills:
         for verdict in drill.verdicts:
             passed = '<span class="good">met</span>' if verdict.passed else '<span class="bad">missed</span>'

@@ -14,7 +14,7 @@ from manifests.images import REPOSITORIES, Images
 from manifests.objects import LABEL_PREFIX, Manifest, manifest
 from manifests.releases.model_server import STABLE, model_server_pod, predictor_selector
 from manifests.releases.platform import releases
-from manifests.releases.training_job import JobShape, training_job
+from manifests.releases.training_job import MAX_RESTARTS, JobShape, training_job
 from manifests.scheduling import interruptible
 
 NAMESPACE: Final = "falaj-rehearsal"
@@ -111,9 +111,17 @@ def _batch(planned: Plan) -> Iterator[Workload]:
         template = _stamped(_pod(BATCH_VCPU, BATCH_MEMORY_GIB, interruptible()), BATCH_JOB, BATCH)
         template["spec"]["restartPolicy"] = "Never"
         pods = planned.batch_pods
-        spec = {"parallelism": pods, "completions": pods, "podReplacementPolicy": "Failed", "template": template}
+        spec = {
+            "completionMode": "Indexed",
+            "parallelism": pods,
+            "completions": pods,
+            # By index: a job as a whole waits 10 s, twice as long for every further pod that it loses at once.
+            "backoffLimitPerIndex": MAX_RESTARTS,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [_IGNORE_DISRUPTION]},
+            "template": template,
+        }
         job = manifest("batch/v1", "Job", BATCH_JOB, namespace=NAMESPACE, spec=spec)
-        job["spec"]["podFailurePolicy"] = {"rules": [_IGNORE_DISRUPTION]}
         yield Workload(BATCH_JOB, BATCH, pods, 0, (job,))
 
 
