@@ -319,8 +319,8 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=any(columns))
-    for column in columns:
-        table.add_column(column)
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0)  # names are copied from here
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -36,16 +36,26 @@ Item = Mapping[str, Any]
 
 
 def resource(settings: Settings) -> Any:
-    """boto3's resource interface, which Feast uses, with the endpoint and credentials of ``settings``."""
+    """boto3's resource interface, which Feast uses, with the endpoint, credentials and limits of ``settings``.
+
+    It has a client of its own: a resource teaches its client to translate items, which the plain calls here must not
+    meet.
+    """
     import boto3
+    from botocore.config import Config
 
-    from runtime.aws import LOCAL_CREDENTIAL, client
+    from runtime import aws
 
-    credentials = {"aws_access_key_id": LOCAL_CREDENTIAL, "aws_secret_access_key": LOCAL_CREDENTIAL}
-    session = boto3.session.Session(region_name=settings.aws_region, **(credentials if settings.is_local else {}))
-    made = session.resource("dynamodb", endpoint_url=settings.aws_endpoint_url or None)
-    made.meta.client = client(settings, "dynamodb")
-    return made
+    local = settings.is_local
+    credentials = {"aws_access_key_id": aws.LOCAL_CREDENTIAL, "aws_secret_access_key": aws.LOCAL_CREDENTIAL}
+    config = Config(
+        connect_timeout=aws.CONNECT_TIMEOUT_SECONDS,
+        read_timeout=aws.READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": aws.ATTEMPTS},
+        **({"proxies": {}} if local else {}),
+    )
+    session = boto3.session.Session(region_name=settings.aws_region, **(credentials if local else {}))
+    return session.resource("dynamodb", endpoint_url=settings.aws_endpoint_url or None, config=config)
 
 
 def table_template(settings: Settings) -> str:
@@ -268,11 +278,7 @@ class DynamoPointer:
 
 
 def _tables(client: Any, prefix: str) -> Iterator[str]:
-    # Listing starts after a name, so start just before the prefix; names come in order.
-    start = prefix[:-1]
-    pages = client.get_paginator("list_tables").paginate(
-        **({"ExclusiveStartTableName": start} if len(start) > 2 else {})
-    )
+    pages = client.get_paginator("list_tables").paginate()
     for page in _asked(lambda: list(pages)):
         for name in page["TableNames"]:
             if name.startswith(prefix):

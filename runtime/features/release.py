@@ -89,7 +89,11 @@ def _feast_reads(settings: Settings, project: FeatureProject, directory: Path) -
             raise OnlineStoreError(f"project {project.name} has no live generation: apply it, then materialise")
         with quiet_feast():
             response = store.get_online_features(features=list(references), entity_rows=dict(entities))
-            values = response.to_dict()
+            # Timestamps as seconds, as the store has them and the fast path answers.
+            values = {
+                name: [int(value.timestamp()) if isinstance(value, datetime) else value for value in column]
+                for name, column in response.to_dict().items()
+            }
         names = tuple(response.proto.metadata.feature_names.val)
         times = tuple(
             [(moment.seconds, moment.nanos) for moment in vector.event_timestamps] for vector in response.proto.results
