@@ -266,7 +266,7 @@ class _Bill:
 
     def _security(self) -> Iterator[Item]:
         blueprint = self._blueprint
-        keys = len(blueprint.data_domains)
+        keys = len(blueprint.data_domains) + len(blueprint.tenants)
         yield self._item("security", f"KMS keys ({keys})", keys, "kms_key")
         yield self._item("security", "KMS requests", keys * KMS_REQUESTS_PER_KEY / 10_000, "kms_requests")
         yield self._item("security", "secrets", 3 + len(blueprint.tenants), "secret")
