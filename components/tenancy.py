@@ -19,7 +19,7 @@ from components.online_store import VALKEY_PORT
 from components.streaming import KAFKA_IAM_PORT, KAFKA_METRICS_PORTS
 from components.subnets import Tier, plan_subnets
 from manifests.network_policies import Surroundings
-from manifests.objects import tenant_namespace
+from manifests.objects import Manifest, tenant_namespace
 from manifests.rbac import engineers_group, viewers_group
 from manifests.tenancy import tenancy, tenant_settings
 
@@ -52,19 +52,22 @@ class Tenancy(KubernetesComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         entries = access_entries(blueprint)
-        manifests = tenancy(blueprint, surroundings(blueprint, region_zones), registry=registry)
+        manifests = [
+            *tenancy(blueprint, surroundings(blueprint, region_zones), registry=registry),
+            *(
+                tenant_settings(tenant, region=blueprint.region, buckets=bucket_names, key_arn=key_arns[tenant.name])
+                for tenant in blueprint.tenants
+            ),
+        ]
         super().__init__("falaj:kubernetes:Tenancy", name, opts)
-        self.resources: list[pulumi.Resource] = []
-        """What lies in no namespace, and the namespaces, for what is put into the namespaces to depend on."""
-        in_namespace: dict[str, pulumi.Resource] = {}
+        made: dict[tuple[str, str], pulumi.Resource] = {}
+        """(kind, name) -> what lies in no namespace."""
         for manifest in manifests:
-            metadata = manifest["metadata"]
-            namespace = metadata.get("namespace", "")
-            made = self.declare(manifest, depends_on=[in_namespace[namespace]] if namespace else [])
-            if not namespace:
-                self.resources.append(made)
-            if manifest["kind"] == "Namespace":
-                in_namespace[metadata["name"]] = made
+            resource = self.declare(manifest, depends_on=[made[needed] for needed in needs(manifest)])
+            if "namespace" not in manifest["metadata"]:
+                made[manifest["kind"], manifest["metadata"]["name"]] = resource
+        self.resources = list(made.values())
+        """What lies in no namespace, and the namespaces, for what is put into the namespaces to depend on."""
         for role_arn, groups in entries.items():
             eks.AccessEntry(
                 f"{name}-{_principal_label(role_arn)}",
@@ -74,13 +77,19 @@ class Tenancy(KubernetesComponent):
                 type="STANDARD",
                 opts=self.child_opts(depends_on=[cluster_ready]),
             )
-        for tenant in blueprint.tenants:
-            settings = tenant_settings(
-                tenant, region=blueprint.region, buckets=bucket_names, key_arn=key_arns[tenant.name]
-            )
-            self.declare(settings, depends_on=[in_namespace[settings["metadata"]["namespace"]]])
         self.namespaces = {tenant.name: tenant_namespace(tenant.name) for tenant in blueprint.tenants}
         self.register_declared_outputs()
+
+
+def needs(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return (kind, name) of what has to be there before an object: its namespace, the role or policy it binds."""
+    namespace = manifest["metadata"].get("namespace")
+    found = [("Namespace", namespace)] if namespace else []
+    if manifest["kind"] == "RoleBinding":
+        found.append((manifest["roleRef"]["kind"], manifest["roleRef"]["name"]))
+    if manifest["kind"] == "ValidatingAdmissionPolicyBinding":
+        found.append(("ValidatingAdmissionPolicy", manifest["spec"]["policyName"]))
+    return found
 
 
 def surroundings(blueprint: Blueprint, region_zones: Sequence[str]) -> Surroundings:

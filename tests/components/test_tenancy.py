@@ -19,6 +19,8 @@ from tests.support.recorder import Recording, Registered, record
 ENTRY = "aws:eks/accessEntry:AccessEntry"
 KEY = "aws:kms/key:Key"
 NAMESPACE = "kubernetes:core/v1:Namespace"
+RBAC = "kubernetes:rbac.authorization.k8s.io/v1"
+ADMISSION = "kubernetes:admissionregistration.k8s.io/v1"
 ENGINEERS = f"arn:aws:iam::{ACCOUNT_ID}:role/team/RiskEngineers"
 VISITORS = "arn:aws:iam::210987654321:role/RiskEngineers"
 
@@ -62,16 +64,16 @@ def test_what_is_declared_is_exactly_the_tenancy(name: str) -> None:
     assert recorded(name).types() == {
         "falaj:kubernetes:Tenancy": 1,
         "aws:eks/cluster:Cluster": 1,
-        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy": 1,
-        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicyBinding": 1,
+        f"{ADMISSION}:ValidatingAdmissionPolicy": 1,
+        f"{ADMISSION}:ValidatingAdmissionPolicyBinding": 1,
         "kubernetes:core/v1:ConfigMap": len(tenants),
         NAMESPACE: len(tenants) + 2,
         "kubernetes:core/v1:LimitRange": len(tenants),
         "kubernetes:core/v1:ResourceQuota": 2 * len(tenants),
         "kubernetes:core/v1:ServiceAccount": 2 * len(tenants),
         "kubernetes:networking.k8s.io/v1:NetworkPolicy": 3 * len(tenants) + 7,
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole": 4 if shells else 3,
-        "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding": 3 * len(tenants) + shells,
+        f"{RBAC}:ClusterRole": 4 if shells else 3,
+        f"{RBAC}:RoleBinding": 3 * len(tenants) + shells,
         "kubernetes:scheduling.k8s.io/v1:PriorityClass": 4,
     }
 
@@ -84,6 +86,15 @@ def test_what_lies_in_a_namespace_waits_for_it(name: str) -> None:
         home = made.inputs.get("metadata", {}).get("namespace")
         if home:
             assert namespaces[home] in made.dependencies, made.urn
+
+
+def test_a_binding_waits_for_what_it_binds() -> None:
+    recording = recorded("enterprise")
+    roles = {made.inputs["metadata"]["name"]: made.urn for made in recording.of(f"{RBAC}:ClusterRole")}
+    for binding in recording.of(f"{RBAC}:RoleBinding"):
+        assert roles[binding.inputs["roleRef"]["name"]] in binding.dependencies, binding.urn
+    policy = recording.one(f"{ADMISSION}:ValidatingAdmissionPolicy")
+    assert policy.urn in recording.one(f"{ADMISSION}:ValidatingAdmissionPolicyBinding").dependencies
 
 
 def test_namespaces_are_put_out_by_tenant() -> None:
@@ -121,7 +132,7 @@ def test_a_tenants_people_come_in_through_the_groups_of_its_bindings() -> None:
     for entry in found.values():
         assert entry.inputs["clusterName"] == "falaj-dev-cluster"
         assert recording.one("aws:eks/cluster:Cluster").urn in entry.dependencies
-    bindings = recording.of("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding")
+    bindings = recording.of(f"{RBAC}:RoleBinding")
     groups = {subject["name"] for binding in bindings for subject in binding.inputs["subjects"]}
     assert {"falaj:risk:engineers", "falaj:risk:viewers"} <= groups
 
