@@ -31,7 +31,7 @@ def declare_platform() -> None:
         compute = build_compute(settings, account, placement, foundation)
         data = build_data(settings, account, foundation, compute)
         governance = build_governance(settings, account, foundation, data)
-        identity = build_workloads(settings, account, foundation, compute, data)
+        identity = build_workloads(settings, account, foundation, compute, data, governance)
         layer = build_platform_layer(settings, account, placement, foundation, compute, data, governance)
     except (BlueprintError, ComponentSpecError, ImageError, NamingError, UnsupportedVersionError) as error:
         raise SettingsError(one_line(error)) from error

@@ -5,34 +5,42 @@ from __future__ import annotations
 import pulumi
 
 from components.identity import Identity
-from components.workloads import platform_workloads, tenant_key, tenant_workloads
+from components.workloads import observability_workloads, platform_workloads, tenant_key, tenant_workloads
 from stacks.account import Account
 from stacks.compute import Compute
 from stacks.data import Data
 from stacks.foundation import Foundation
+from stacks.governance import Governance
 from stacks.settings import StackSettings
 
 
 def build_workloads(
-    settings: StackSettings, account: Account, foundation: Foundation, compute: Compute, data: Data
+    settings: StackSettings,
+    account: Account,
+    foundation: Foundation,
+    compute: Compute,
+    data: Data,
+    governance: Governance,
 ) -> Identity:
     """Declare the roles of every service account, and the CI role where one is configured."""
     blueprint = settings.blueprint
     return Identity(
         "identity",
-        [*platform_workloads(blueprint), *tenant_workloads(blueprint.tenants)],
+        [*platform_workloads(blueprint), *observability_workloads(), *tenant_workloads(blueprint.tenants)],
         environment=account.environment,
         boundary_arn=foundation.boundary.arn,
         cluster_name=compute.cluster.cluster_name,
         cluster_ready=compute.cluster.resource,
-        resource_arns=resource_arns(account, foundation, data),
+        resource_arns=resource_arns(account, foundation, data, governance),
         ci=settings.continuous_integration,
         repository_arns=list(compute.registry.repository_arns.values()),
         opts=account.options,
     )
 
 
-def resource_arns(account: Account, foundation: Foundation, data: Data) -> dict[str, pulumi.Input[str]]:
+def resource_arns(
+    account: Account, foundation: Foundation, data: Data, governance: Governance
+) -> dict[str, pulumi.Input[str]]:
     """Return the ARN behind every resource key of ``components.workloads`` that this platform has."""
     environment = account.environment
     arns: dict[str, pulumi.Input[str]] = {
@@ -42,6 +50,7 @@ def resource_arns(account: Account, foundation: Foundation, data: Data) -> dict[
         ),
         "online-store": data.online_store.arn,
         "stream": data.streaming.arn,
+        "topic:alerts": governance.audit.alerts_topic_arn,
     }
     for domain, arn in foundation.storage.bucket_arns.items():
         arns[f"bucket:{domain}"] = arn
