@@ -1,7 +1,8 @@
 """The ``falaj`` command.
 
 Sub-commands are imported when they are called: `falaj --help` must not pay for gRPC, rich or boto3.
-Exit codes (documented in docs/cli.md): 0 done; 1 failed; 2 bad usage or bad input; 7 changes where none were expected.
+Exit codes (documented in docs/cli.md): 0 done; 1 failed; 2 bad usage or bad input; 3 a rehearsal missed
+a target; 7 changes where none were expected.
 """
 
 from __future__ import annotations
