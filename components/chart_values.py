@@ -166,6 +166,8 @@ class _Maker:
                 "image": self._image("cert-manager-controller"),
                 "resources": parts["controller"],
                 "prometheus": monitor,
+                # Named in the controller's arguments even where no issuer speaks ACME.
+                "acmesolver": {"image": self._image("cert-manager-acmesolver")},
                 # Runs once to see that the other three answer, from one more image.
                 "startupapicheck": {"enabled": False},
                 **{
@@ -365,7 +367,7 @@ class _Maker:
                 "manager": {"nodeSelector": _SYSTEM, "resources": self._ask("kubeflow-trainer", 50, 128)},
                 "jobset": {
                     "install": True,
-                    "image": self._image("jobset"),
+                    "image": self._split_image("jobset"),
                     "controller": {"nodeSelector": _SYSTEM, "resources": self._ask("jobset", 50, 128)},
                 },
             },

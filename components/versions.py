@@ -168,7 +168,7 @@ CATALOGUE: tuple[Pin, ...] = (
     _chart("cert-manager", "v1.21.2", _CERT_MANAGER, "jetstack/charts/cert-manager"),
     *(
         _image(f"cert-manager-{part}", "v1.21.2", _CERT_MANAGER, f"jetstack/cert-manager-{part}")
-        for part in ("controller", "webhook", "cainjector")
+        for part in ("controller", "webhook", "cainjector", "acmesolver")
     ),
     # The chart's release that carries operator 0.85.0, whose resource definitions tools/manifests pins.
     _chart("kube-prometheus-stack", "77.4.0", _CHARTS, "prometheus-community/charts/kube-prometheus-stack"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.answers import ACCOUNT_ID, REGION
 from tests.support.platforms import NAMES, platform
 from tests.support.recorder import Recording, record
 
+ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "kubernetes:helm.sh/v3:Release"
 HOST = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com"
 REGISTRY = f"{HOST}/falaj-dev"
@@ -78,6 +80,15 @@ def test_the_charts_of_a_small_company_fit_beside_its_services() -> None:
     assert (millicores, mib) <= (SMB_MILLICORES, SMB_MIB)
     assert mib <= SMB_MIB
     assert millicores > 300, "something is not counted"
+
+
+def test_the_page_says_what_watching_costs() -> None:
+    made = releases("smb")
+    watching = total(made["kube-prometheus-stack"].requests)
+    everything = total(request for release in made.values() for request in release.requests)
+    text = " ".join((ROOT / "docs" / "observability.md").read_text(encoding="utf-8").split())
+    assert f"{everything[0]} millicores and {everything[1]} MiB; of that Prometheus" in text
+    assert f"Alertmanager {watching[0]} millicores and {watching[1]} MiB" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
