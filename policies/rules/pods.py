@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from policies.rules.workloads import DEPLOYMENT, POD_PATHS, STATEFUL_SET, Located, containers, each_container, each_pod
@@ -85,7 +85,7 @@ def _seccomp(pod: Located) -> Verdict | None:
     return _pod_or_containers(pod, ("seccompProfile", "type"), lambda value: value in _SECCOMP, wanted)
 
 
-def _pod_or_containers(pod: Located, key: tuple[str, ...], holds: Any, wanted: str) -> Verdict | None:
+def _pod_or_containers(pod: Located, key: tuple[str, ...], holds: Callable[[Any], bool], wanted: str) -> Verdict | None:
     """Whether a field of the security context holds in every container; one that it does not set is the pod's."""
     common = pod.read("securityContext", *key)
     for container in containers(pod):

@@ -5,23 +5,17 @@ Guards: a team that reaches another's pods, secrets or GPUs, or the rights to gi
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from blueprints import load
 from blueprints.schema import Blueprint
 from components.tenancy import surroundings
-from falaj.cluster.api import ApiClient, Endpoint
+from falaj.cluster.api import ApiClient
 from falaj.cluster.control_plane import ControlPlane, Options
 from falaj.cluster.errors import ApiError
 from falaj.engine.provider import InitializationError
@@ -34,6 +28,7 @@ from tests.support.applied import WAIT_SECONDS, Applier
 from tests.support.control_plane import pod as restricted_pod
 from tests.support.control_plane import running
 from tests.support.kubernetes_lifecycle import Resource, provider
+from tests.support.people import may, person, rights, status_with_token
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(240)]
 
@@ -42,7 +37,6 @@ DIGEST = f"@sha256:{'0' * 64}"
 IMAGE = f"{REGISTRY}/training{DIGEST}"
 ZONES = ("mec1-az1", "mec1-az2", "mec1-az3")
 RISK, RETAIL, OPERATIONS = "tenant-risk", "tenant-retail", "tenant-operations"
-REVIEWS = "/apis/authorization.k8s.io/v1"
 RBAC = "rbac.authorization.k8s.io"
 READ = {"get", "list", "watch"}
 
@@ -96,27 +90,6 @@ def enforced(admin: ApiClient, applied: dict[str, dict[str, Any]]) -> None:
     pytest.fail("the admission policy is not enforced")
 
 
-@contextmanager
-def person(plane: ControlPlane, folder: Path, user: str, *groups: str) -> Iterator[ApiClient]:
-    """A client with what ``falaj cluster kubeconfig --user`` hands out."""
-    path = folder / f"{user}.kubeconfig"
-    plane.write_user_kubeconfig(path, user, groups)
-    config = yaml.safe_load(path.read_text())
-    cluster, account = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    files = []
-    for key, source in (
-        ("certificate-authority-data", cluster),
-        ("client-certificate-data", account),
-        ("client-key-data", account),
-    ):
-        file = folder / f"{user}-{key}.pem"
-        file.write_bytes(base64.b64decode(source[key]))
-        files.append(file)
-    host, _, port = cluster["server"].removeprefix("https://").partition(":")
-    with ApiClient(Endpoint(host, int(port), *files)) as client:
-        yield client
-
-
 @pytest.fixture
 def engineer(plane: ControlPlane, applied: dict[str, dict[str, Any]], tmp_path: Path) -> Iterator[ApiClient]:
     """An engineer of the tenant ``risk``, whose data is restricted."""
@@ -128,21 +101,6 @@ def engineer(plane: ControlPlane, applied: dict[str, dict[str, Any]], tmp_path: 
 def viewer(plane: ControlPlane, applied: dict[str, dict[str, Any]], tmp_path: Path) -> Iterator[ApiClient]:
     with person(plane, tmp_path, "salim", viewers_group("risk")) as client:
         yield client
-
-
-def may(client: ApiClient, verb: str, resource: str, namespace: str = "", *, group: str = "", name: str = "") -> bool:
-    """What `kubectl auth can-i` asks."""
-    resource, _, subresource = resource.partition("/")
-    attributes = {
-        "verb": verb,
-        "group": group,
-        "resource": resource,
-        "subresource": subresource,
-        "namespace": namespace,
-        "name": name,
-    }
-    review = client.create(f"{REVIEWS}/selfsubjectaccessreviews", {"spec": {"resourceAttributes": attributes}})
-    return bool(review["status"]["allowed"])
 
 
 def refused(client: ApiClient, method: str, path: str, body: dict[str, Any] | None = None) -> str:
@@ -427,17 +385,6 @@ def test_a_viewer_only_reads(viewer: ApiClient) -> None:
     refused(viewer, "GET", f"/api/v1/namespaces/{RETAIL}/pods")
 
 
-def rights(client: ApiClient, namespace: str) -> dict[str, set[str]]:
-    """Resource -> verbs that the server says the user has in a namespace, without what everybody may ask of himself."""
-    review = client.create(f"{REVIEWS}/selfsubjectrulesreviews", {"spec": {"namespace": namespace}})
-    found: dict[str, set[str]] = {}
-    for rule in review["status"]["resourceRules"]:
-        for resource in rule["resources"]:
-            if not resource.startswith("selfsubject"):
-                found.setdefault(resource, set()).update(rule["verbs"])
-    return found
-
-
 # -- what automation may do
 
 
@@ -459,20 +406,6 @@ def test_automation_starts_jobs_with_the_token_of_its_account(
     assert asked("POST", f"/apis/batch/v1/namespaces/{RETAIL}/jobs?dryRun=All", job) == 403
     assert asked("POST", f"/api/v1/namespaces/{RISK}/pods?dryRun=All", pod("direct")) == 403
     assert asked("GET", f"/api/v1/namespaces/{RISK}/secrets") == 403
-
-
-def status_with_token(plane: ControlPlane, bearer: str, method: str, path: str, body: dict[str, Any] | None) -> int:
-    endpoint = plane.client().endpoint
-    context = ssl.create_default_context(cafile=str(endpoint.authority))
-    connection = http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=30, context=context)
-    headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
-    try:
-        connection.request(method, path, json.dumps(body) if body else None, headers)
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    finally:
-        connection.close()
 
 
 def test_a_pod_gets_no_token_that_it_did_not_ask_for(admin: ApiClient, applied: dict[str, dict[str, Any]]) -> None:
