@@ -6,7 +6,8 @@ follows from the load that the blueprint states (``blueprints.sizing``).  Every 
 router sends it its share, and a service mesh, where there is one, reads the same shares here.
 
 Fields that Seldon 1.17.1 does not know (``matchLabelKeys``, the ``sleep`` action) are left out of its pods: its
-resource definition refuses them.
+resource definition refuses them.  Its autoscaling speaks ``autoscaling/v2`` under ``metricsv2`` (seldon-core, pull
+request 4172); the older ``metrics`` is of a version that Kubernetes no longer serves.
 """
 
 from __future__ import annotations
@@ -50,8 +51,6 @@ CONFIG_MAP: Final = "model-server"
 
 BURST_FACTOR: Final = 4
 """Most replicas as a multiple of those that the stated load needs.  Assumed: as many as a busy day's peak takes."""
-LEAST_MILLICORES: Final = 500
-"""Of a CPU replica however small its load: health checks and metrics of its workers, and a first request in time."""
 LOAD_MIB_PER_SECOND: Final = 100
 """How fast weights arrive from S3 and are verified, at the least; a start that is slower is restarted.  Assumed."""
 SHARED_MEMORY_MIB: Final = 1024
@@ -152,18 +151,6 @@ def model_replicas(blueprint: Blueprint, model: ServedModel, region: Catalogue |
     )
 
 
-def request_millicores(model: ServedModel, needs: Replicas) -> int:
-    """What a replica asks for: so much that the stated load makes it as busy as its latency target allows.
-
-    A model that could do with less than its two replicas asks for less than its workers could use, and shares a node.
-    """
-    if needs.gpus_each:
-        return round(needs.vcpu_each * 1000)
-    allowed = max_utilisation(needs.service_ms, model.p99_target_ms)
-    share = min(1.0, needs.utilisation / allowed)
-    return max(LEAST_MILLICORES, math.ceil(needs.vcpu_each * 1000 * share))
-
-
 def canary_replicas(stable: Replicas, weight_percent: int) -> int:
     """Replicas of a canary: its share of the load, at least one."""
     return max(1, math.ceil(stable.count * weight_percent / 100 - _RPS_QUANTUM))
@@ -234,12 +221,8 @@ def model_server_pod(
         image=image,
         command=("python", "-m", "runtime", "serve", "model"),
         arguments=("--model", model.name, "--version", version, "--workers", str(_workers(needs))),
-        resources=Resources(
-            request_millicores(model, needs),
-            memory_mib,
-            cpu_limit_millicores=round(needs.vcpu_each * 1000),
-            gpus=needs.gpus_each,
-        ),
+        # All cores that the workers can use: what shares them would add to the latency that the size promises.
+        resources=Resources(round(needs.vcpu_each * 1000), memory_mib, gpus=needs.gpus_each),
         ports={"http": HTTP_PORT, "metrics": METRICS_PORT},
         config=config,
         environment={"FALAJ_METRICS_PORT": str(METRICS_PORT)},

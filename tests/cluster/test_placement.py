@@ -7,7 +7,6 @@ goes, an online store's reader on a node that is taken back in two minutes.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,17 +17,23 @@ from typing import Any
 import pytest
 
 from blueprints import load
-from blueprints.placement import place, region_of
+from blueprints.placement import place
 from blueprints.schema import Blueprint
-from blueprints.sizing import NODE_USABLE_SHARE
-from components.chart_values import chart_releases, total
 from falaj.cluster.api import ApiClient
 from falaj.cluster.control_plane import ControlPlane
 from falaj.cluster.kwok import fake_node
 from manifests.node_pools import node_pool_objects
 from manifests.objects import PLATFORM_NAMESPACE, Manifest, labels, manifest, selector
+from manifests.pods import Container, Resources, pod_template
 from manifests.priorities import priority_classes
-from manifests.releases.model_server import STABLE, model_replicas, model_server_pod, predictor_selector, serving_pool
+from manifests.releases.model_server import (
+    STABLE,
+    model_replicas,
+    model_server_pod,
+    predictor_selector,
+    serving_pool,
+    serving_scheduling,
+)
 from manifests.releases.platform import releases
 from manifests.releases.sizes import service_sizes
 from manifests.releases.training import train_job
@@ -46,6 +51,7 @@ POLL_SECONDS = 0.5
 PODS = f"/api/v1/namespaces/{PLATFORM_NAMESPACE}/pods"
 NAME_LABEL = "app.kubernetes.io/name"
 ON_DEMAND_ONLY = ("drift-monitor", "feature-server", "lineage", "mlflow", "retraining", "router", "stream-processor")
+FIRST = "first-in-zones"
 GANG_OF_CPUS, GANG_OF_GPUS, BATCH = "gang-cpu", "gang-gpu", "batch-now"
 
 
@@ -70,10 +76,12 @@ class Placed:
 
 @pytest.fixture(scope="module", params=["smb", "enterprise"])
 def placed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Placed]:
-    """Every release and one of each kind of job, on a cluster that begins without a single node."""
+    """Every release and one of each kind of job, on a cluster without system nodes: all room has to be bought."""
     blueprint = load(request.param)
     with running(tmp_path_factory.mktemp(request.param)) as (plane, _), plane.client() as client:
         applier = Applier(client)
+        applier.apply_all(foundations(blueprint))
+        settled(plane, blueprint, len(place(blueprint).zones))
         applier.apply_all(platform(blueprint))
         settled(plane, blueprint, platform_pods(blueprint))
         # Jobs come to a platform that stands: services that came later could take their nodes from them.
@@ -81,11 +89,39 @@ def placed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield settled(plane, blueprint, platform_pods(blueprint) + job_pods(blueprint))
 
 
-def platform(blueprint: Blueprint) -> list[Manifest]:
+def foundations(blueprint: Blueprint) -> list[Manifest]:
+    """What the releases stand on, and a first node for models in each zone: the scheduler spreads over those it has."""
     return [
         *priority_classes(),
         platform_namespace(PLATFORM_NAMESPACE, blueprint.cluster.kubernetes_version),
         *node_pool_objects(blueprint, place(blueprint)),
+        first_in_zones(blueprint),
+    ]
+
+
+def first_in_zones(blueprint: Blueprint) -> Manifest:
+    """A pod in each zone, where CPU model servers may stand."""
+    match = {NAME_LABEL: FIRST}
+    term = {"topologyKey": ZONE_LABEL, "labelSelector": {"matchLabels": match}}
+    scheduling = serving_scheduling(blueprint, "cpu")
+    apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    template = pod_template(
+        Container("first", images().reference("platform"), ("sleep", "infinity"), Resources(10, 16)),
+        pod_labels=match,
+        service_account="default",
+        scheduling={**scheduling, "affinity": {**scheduling["affinity"], **apart}},
+    )
+    return manifest(
+        "apps/v1",
+        "Deployment",
+        FIRST,
+        namespace=PLATFORM_NAMESPACE,
+        spec={"replicas": len(place(blueprint).zones), "selector": {"matchLabels": match}, "template": template},
+    )
+
+
+def platform(blueprint: Blueprint) -> list[Manifest]:
+    return [
         *releases(blueprint, images(), trainer=True).all(),
         *(model_deployment(blueprint, name) for name in sorted(model.name for model in blueprint.models)),
     ]
@@ -139,7 +175,7 @@ def gangs(blueprint: Blueprint) -> dict[str, JobShape]:
 def platform_pods(blueprint: Blueprint) -> int:
     services = sum(size.replicas for name, size in service_sizes(blueprint).items() if name not in SCHEDULED)
     models = sum(model_replicas(blueprint, model).count for model in blueprint.models)
-    return services + models
+    return len(place(blueprint).zones) + services + models
 
 
 def job_pods(blueprint: Blueprint) -> int:
@@ -221,34 +257,19 @@ def test_replicas_of_the_feature_server_are_spread_over_zones(placed: Placed) ->
     assert len(placed.where(ZONE_LABEL, **selector("feature-server"))) == 2
 
 
-def test_replicas_are_spread_though_a_node_in_one_zone_has_room_for_all(tmp_path: Path) -> None:
-    """As a small company starts: its system node holds the platform's services, and two spot nodes the model."""
+def test_models_keep_off_system_nodes_though_they_have_room(tmp_path: Path) -> None:
+    """As a small company starts: its system node holds the services, and a spot node in each zone the model."""
     blueprint = load("smb")
+    (pool,) = (pool for pool in blueprint.node_pools if pool.purpose == "system")
+    marks = {**pool_labels(pool), ZONE_LABEL: place(blueprint).zones[0], "karpenter.sh/capacity-type": "on-demand"}
     with running(tmp_path) as (plane, _), plane.client() as client:
-        client.create("/api/v1/nodes", system_node(blueprint))
-        Applier(client).apply_all(platform(blueprint))
+        client.create("/api/v1/nodes", fake_node("system", cpu=16, memory_gib=64, labels=marks))
+        Applier(client).apply_all([*foundations(blueprint), *platform(blueprint)])
         stands = settled(plane, blueprint, platform_pods(blueprint))
     for service in ON_DEMAND_ONLY:
         assert set(stands.where(PURPOSE_LABEL, **selector(service))) == {"system"}
-    assert set(stands.where(ZONE_LABEL, **predictor_selector("default", STABLE)).values()) == {1}
     assert stands.where(CAPACITY_LABEL, **predictor_selector("default", STABLE)) == {"spot": 2}
     assert len(stands.nodes) == 3
-
-
-def system_node(blueprint: Blueprint) -> dict[str, Any]:
-    """A node of the system pool as it is left to the releases."""
-    (pool,) = (pool for pool in blueprint.node_pools if pool.purpose == "system")
-    kind = region_of(blueprint).instance(pool.instance_types[0])
-    charts = chart_releases(blueprint, registry="registry.example/falaj", cluster_name="falaj")
-    millicores, mib = total(request for chart in charts for request in chart.requests)
-    node = fake_node("system", labels={**pool_labels(pool), ZONE_LABEL: place(blueprint).zones[0]})
-    node["metadata"]["labels"]["karpenter.sh/capacity-type"] = "on-demand"
-    node["status"]["allocatable"] = {
-        "cpu": f"{math.floor(kind.vcpu * 1_000 * NODE_USABLE_SHARE) - millicores}m",
-        "memory": f"{math.floor(kind.memory_gib * 1_024 * NODE_USABLE_SHARE) - mib}Mi",
-        "pods": "110",
-    }
-    return node
 
 
 @pytest.mark.parametrize("service", ON_DEMAND_ONLY)
