@@ -135,7 +135,8 @@ class _Rows(lgb.Sequence):
 
     def __getitem__(self, index: Any) -> npt.NDArray[np.float64]:
         # LightGBM asks for doubles; every one is a float32, as in prediction and in the graph.
-        return self._last.features(self._group)[index].astype(np.float64)
+        rows: npt.NDArray[np.float64] = self._last.features(self._group)[index].astype(np.float64)
+        return rows
 
 
 class BoostedTreesTrainer:

@@ -135,9 +135,12 @@ def _show(result: RunResult) -> None:
         console.print(f"{model.kind}: fitted in {_effort(model.fit_metrics)}", highlight=False)
         console.print(f"  {model.directory} (sha256 {model.model_digest[:16]})", soft_wrap=True, highlight=False)
     lineage = result.lineage
-    digests = ("training set", lineage.training_set_digest), ("configuration", lineage.configuration_digest)
-    digests = (*digests, ("environment", lineage.environment_digest))
-    console.print("  ".join(f"{name} {digest[:16]}" for name, digest in digests), highlight=False)
+    digests = {
+        "training set": lineage.training_set_digest,
+        "configuration": lineage.configuration_digest,
+        "environment": lineage.environment_digest,
+    }
+    console.print("  ".join(f"{name} {digest[:16]}" for name, digest in digests.items()), highlight=False)
 
 
 def _effort(metrics: dict[str, Any]) -> str:

@@ -127,6 +127,8 @@ class TabularNetworkParameters(_Model):
     deterministic: bool = True
     threads_per_worker: int = Field(default=0, ge=0, le=256)
     """0: the CPUs of the machine shared out evenly.  Sums on a CPU depend on the number of threads."""
+    cache_mib: int = Field(default=8192, ge=0, le=16_777_216)
+    """Local disk for rows decoded once; a period that needs more is decoded anew in every epoch.  0: always anew."""
     log_every_steps: int = Field(default=20, ge=1, le=1_000_000)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from runtime import metrics
 from runtime.errors import FalajError
 from runtime.settings import Settings, load_settings
 from runtime.training import tensors as tensor_files
+from runtime.training.cache import bytes_of_rows
 from runtime.training.checkpoints import CheckpointStore
 from runtime.training.configuration import TrainingConfiguration
 from runtime.training.dataset import Rows, TrainingSet, filesystem_of
@@ -67,6 +69,16 @@ class JobSpec(BaseModel):
     evaluation_batch_rows: int = Field(default=16_384, ge=1, le=1_048_576)
 
     @property
+    def cache(self) -> Path | None:
+        """Where decoded rows go, named by what they come from; None if they would not fit."""
+        rows, schema = self.rows["train"].count, self.input_schema
+        needed = bytes_of_rows(rows, len(schema.categoricals), schema.normalised_width)
+        if needed > self.configuration.tabular_network.cache_mib << 20:
+            return None
+        origin = [self.dataset.manifest_digest, schema.digest, self.rows["train"].model_dump(mode="json")]
+        return self.directory / "cache" / sha256_json(origin)[:16]
+
+    @property
     def plan(self) -> StreamPlan:
         parameters = self.configuration.tabular_network
         return StreamPlan(
@@ -78,13 +90,14 @@ class JobSpec(BaseModel):
             data_shards=parameters.data_shards,
             batch_rows=parameters.batch_rows,
             shuffle_rows=parameters.shuffle_rows,
+            cache=self.cache,
         )
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """What must be the same for a checkpoint to fit.  How often to save or log may change."""
         parameters = self.configuration.tabular_network.model_dump(mode="json")
-        for free in ("threads_per_worker", "log_every_steps", "micro_batch_rows", "compile"):
+        for free in ("threads_per_worker", "log_every_steps", "micro_batch_rows", "compile", "cache_mib"):
             del parameters[free]
         return {
             "training set": self.dataset.manifest_digest,
@@ -168,6 +181,7 @@ def work(
         status = loop.run(training, validation)
         if workers.leads and status == "finished":
             _write_outcome(spec, loop)
+            shutil.rmtree(spec.directory / "cache", ignore_errors=True)
             journal.write("finished", step=loop.progress.step, best_loss=loop.progress.best_loss)
     return status
 

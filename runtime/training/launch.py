@@ -113,8 +113,8 @@ def _signals_handed_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
 
     previous: dict[int, Any] = {}
     with contextlib.suppress(ValueError):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, hand_on)
+        for caught in (signal.SIGTERM, signal.SIGINT):
+            previous[caught] = signal.signal(caught, hand_on)
     try:
         yield received
     finally:

@@ -15,31 +15,23 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
+from runtime.training.cache import GroupCache, NetworkBatch, joined
 from runtime.training.dataset import GroupReader, RowGroup, Rows, TrainingSet
 from runtime.training.errors import ConfigurationError
-from runtime.training.schema import Encoded, InputSchema, concatenate
+from runtime.training.schema import InputSchema, concatenate
 
 _ORDER, _WINDOW = 1, 2
 AHEAD_BATCHES: Final = 8
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class NetworkBatch:
-    """One worker's share of a step: codes [rows, categoricals], normalised inputs [rows, width], labels [rows]."""
-
-    codes: npt.NDArray[np.int32]
-    inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,6 +46,8 @@ class StreamPlan:
     data_shards: int
     batch_rows: int
     shuffle_rows: int
+    cache: Path | None = None
+    """Directory for decoded rows; None: each epoch decodes again."""
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
@@ -95,6 +89,8 @@ class ShardStream:
         self._reader = GroupReader(
             self.filesystem, self.plan.dataset.files, self.plan.rows.period, self.plan.time_column, columns
         )
+        schema, cache = self.plan.schema, self.plan.cache
+        self._cache = GroupCache(cache, len(schema.categoricals), schema.normalised_width) if cache else None
 
     def __iter__(self) -> Iterator[NetworkBatch]:
         plan, step_rows = self.plan, self.plan.rows_per_shard_step
@@ -103,28 +99,28 @@ class ShardStream:
         start = self.first_step * step_rows
         for window in range(start // plan.window_rows, -(-length // plan.window_rows)):
             begin, end = window * plan.window_rows, min((window + 1) * plan.window_rows, length)
-            rows = self._read(origin + begin, origin + end)
             order = _generator(plan.seed, _WINDOW, self.epoch, self.shard, window).permutation(end - begin)
-            codes, labels = rows.codes[order], rows.labels
-            inputs = plan.schema.normalise(rows.numbers)[order]
-            assert labels is not None
-            labels = labels[order]
+            rows = joined(list(self._read(origin + begin, origin + end))).take(order)
             for offset in range(max(start - begin, 0), end - begin, step_rows):
-                piece = slice(offset, offset + step_rows)
-                yield NetworkBatch(codes[piece], inputs[piece], labels[piece])
+                yield rows.take(slice(offset, offset + step_rows))
 
-    def _read(self, begin: int, end: int) -> Encoded:
+    def _read(self, begin: int, end: int) -> Iterator[NetworkBatch]:
         """Rows ``begin`` to ``end`` of the line that all shards share."""
-        parts: list[Encoded] = []
         position = bisect.bisect_right(self._ends, begin)
         while begin < end:
             group, group_end = self._groups[position], self._ends[position]
-            group_begin = group_end - group.rows
-            stop = min(end, group_end)
-            for batch in self._reader.read(group, begin - group_begin, stop - group_begin):
-                parts.append(self.plan.schema.encode(batch, with_label=True))
+            group_begin, stop = group_end - group.rows, min(end, group_end)
+            if self._cache is None:
+                yield from self._decoded(group, begin - group_begin, stop - group_begin)
+            else:
+                if not self._cache.holds(group):
+                    self._cache.fill(group, self._decoded(group, 0, group.rows))
+                yield self._cache.read(group, begin - group_begin, stop - group_begin)
             begin, position = stop, position + 1
-        return concatenate(parts)
+
+    def _decoded(self, group: RowGroup, start: int, stop: int) -> Iterator[NetworkBatch]:
+        for batch in self._reader.read(group, start, stop):
+            yield _network_batch(self.plan.schema, [batch])
 
 
 def worker_batches(
@@ -141,7 +137,7 @@ def worker_batches(
     shards = range(rank, plan.data_shards, world_size)
     streams = [iter(ShardStream(plan, filesystem, epoch, shard, first_step)) for shard in shards]
     for pieces in zip(*streams, strict=True):
-        yield pieces[0] if len(pieces) == 1 else _joined(pieces)
+        yield joined(list(pieces))
 
 
 def evaluation_batches(
@@ -165,14 +161,6 @@ def _network_batch(schema: InputSchema, batches: list[pa.RecordBatch]) -> Networ
     rows = concatenate([schema.encode(batch, with_label=True) for batch in batches])
     assert rows.labels is not None
     return NetworkBatch(rows.codes, schema.normalise(rows.numbers), rows.labels)
-
-
-def _joined(pieces: Sequence[NetworkBatch]) -> NetworkBatch:
-    return NetworkBatch(
-        np.concatenate([piece.codes for piece in pieces]),
-        np.concatenate([piece.inputs for piece in pieces]),
-        np.concatenate([piece.labels for piece in pieces]),
-    )
 
 
 def _generator(*words: int) -> np.random.Generator:

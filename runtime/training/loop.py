@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
 from runtime.training.accelerators import peak_flops
+from runtime.training.cache import NetworkBatch
 from runtime.training.configuration import TrainingConfiguration
-from runtime.training.loader import Ahead, NetworkBatch
+from runtime.training.loader import Ahead
 from runtime.training.network import training_flops_per_row
 from runtime.training.saver import CheckpointSaver, Journal
 from runtime.training.stepper import Stepper
@@ -73,16 +74,14 @@ class Exchange:
             values[1:] = torch.tensor([float(stop), float(save)], dtype=torch.float64)
         finished: Any = None
         if self._on_gpu:
-            ended = torch.cuda.Event(enable_timing=True)
-            ended.record()
+            ended = _event()
         work = dist.all_reduce(values, async_op=True) if self._workers.world_size > 1 else None
         if self._on_gpu:
             if work is not None:
                 work.wait()  # orders the streams; does not hold up the host
             host = torch.empty(3, dtype=torch.float64, pin_memory=True)
             host.copy_(values, non_blocking=True)
-            finished = torch.cuda.Event()
-            finished.record()
+            finished = _event()
             self._posted = (step, host, finished, (started, ended))
         else:
             self._posted = (step, values, work, None)
@@ -104,9 +103,14 @@ class Exchange:
         """The start of a step on the GPU; None on a CPU."""
         if not self._on_gpu:
             return None
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+        return _event()
+
+
+def _event() -> Any:
+    """Marks this moment in the work that the GPU has been given."""
+    event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call, unused-ignore]
+    event.record()
+    return event
 
 
 @dataclass
@@ -191,20 +195,23 @@ class TrainingLoop:
         """
         parameters, progress = self._configuration.tabular_network, self.progress
         while progress.epoch < parameters.epochs and progress.epochs_without_gain < parameters.patience_epochs:
-            with Ahead(training(progress.epoch, progress.step_in_epoch)) as batches:
-                if self._epoch(batches):
-                    self._save()
-                    self._saver.finish()
-                    self._journal.write("interrupted", step=progress.step)
-                    return "interrupted"
+            if self.train_epoch(training):
+                self._save()
+                self._saver.finish()
+                self._journal.write("interrupted", step=progress.step)
+                return "interrupted"
             self._judge(validation())
             progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
             self._save()
         self._saver.finish()
         return "finished"
 
-    def _epoch(self, batches: Iterator[NetworkBatch]) -> bool:
-        """True if the job is to end now; all workers return the same after the same step."""
+    def train_epoch(self, training: Batches) -> bool:
+        """The rest of the current epoch.  True if the job is to end now: all workers return after the same step."""
+        with Ahead(training(self.progress.epoch, self.progress.step_in_epoch)) as batches:
+            return self._steps(batches)
+
+    def _steps(self, batches: Iterator[NetworkBatch]) -> bool:
         progress, every_steps = self.progress, self._configuration.checkpoints.every_steps
         self._throughput.restart()
         for batch in batches:

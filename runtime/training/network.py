@@ -24,7 +24,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.dropout(functional.relu(self.expand(self.normalise(x))))
-        return x + self.dropout(self.contract(hidden))
+        result: torch.Tensor = x + self.dropout(self.contract(hidden))
+        return result
 
 
 class TabularNetwork(nn.Module):

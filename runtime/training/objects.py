@@ -125,10 +125,10 @@ class S3Store:
 
     def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), 1000):
-            objects = [{"Key": self._key(key)} for key in keys[start : start + 1000]]
-            self._call(
-                lambda s3, o=objects: s3.delete_objects(Bucket=self._bucket, Delete={"Objects": o, "Quiet": True})
-            )
+            self._delete([{"Key": self._key(key)} for key in keys[start : start + 1000]])
+
+    def _delete(self, objects: list[dict[str, str]]) -> None:
+        self._call(lambda s3: s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}))
 
     def _key(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key

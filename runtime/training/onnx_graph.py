@@ -95,11 +95,11 @@ class GraphBuilder:
         self._nodes.append(helper.make_node("Identity", [probability], [PROBABILITY], name=PROBABILITY))
         inputs = []
         if schema.categoricals:
-            shape = ["rows", len(schema.categoricals)]
-            inputs.append(helper.make_tensor_value_info(CATEGORICAL, TensorProto.STRING, shape))
+            inputs.append(
+                helper.make_tensor_value_info(CATEGORICAL, TensorProto.STRING, ["rows", len(schema.categoricals)])
+            )
         if schema.numericals:
-            shape = ["rows", len(schema.numericals)]
-            inputs.append(helper.make_tensor_value_info(NUMERICAL, TensorProto.FLOAT, shape))
+            inputs.append(helper.make_tensor_value_info(NUMERICAL, TensorProto.FLOAT, ["rows", len(schema.numericals)]))
         graph = helper.make_graph(
             self._nodes,
             kind,

@@ -79,7 +79,7 @@ def read_request(directory: Path) -> RunRequest:
     try:
         document = json.loads(path.read_bytes())
         configuration = TrainingConfiguration.model_validate(document.pop("configuration"))
-        lists = {name: tuple(document.pop(name)) for name in ("kinds", "slices")}
+        lists: dict[str, Any] = {name: tuple(document.pop(name)) for name in ("kinds", "slices")}
         return RunRequest(configuration=configuration, **lists, **document)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); name the directory of a run") from None

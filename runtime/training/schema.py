@@ -143,7 +143,9 @@ class InputSchema(_Frozen):
         """Raw numbers [rows, numericals] to network inputs [rows, normalised_width], in float32 throughout."""
         mean, scale = self.mean_and_scale()
         missing = np.isnan(numbers)
-        normal = np.clip((numbers - mean) * scale, np.float32(-self.clip), np.float32(self.clip))
+        normal: Floats = numbers - mean
+        normal *= scale
+        np.clip(normal, np.float32(-self.clip), np.float32(self.clip), out=normal)
         normal[missing] = 0
         if not self.nullable_indices:
             return normal

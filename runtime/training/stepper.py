@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from runtime.training.cache import NetworkBatch
 from runtime.training.configuration import TabularNetworkParameters
-from runtime.training.loader import NetworkBatch
 from runtime.training.workers import Workers
 
 
@@ -59,11 +59,11 @@ class Stepper:
             fused=True,
         )
         self._seed = seed
-        self._model: Any = torch.compile(self.network) if self.compiled else self.network
+        self.model: Any = torch.compile(self.network) if self.compiled else self.network
         self._distributed = workers.world_size > 1
         if self._distributed:
-            self._model = DistributedDataParallel(
-                self._model, device_ids=[workers.device.index] if on_gpu else None, gradient_as_bucket_view=True
+            self.model = DistributedDataParallel(
+                self.model, device_ids=[workers.device.index] if on_gpu else None, gradient_as_bucket_view=True
             )
 
     def step(self, batch: NetworkBatch, step: int) -> torch.Tensor:
@@ -82,11 +82,11 @@ class Stepper:
         for start in range(0, rows, at_once):
             piece = slice(start, start + at_once)
             last = start + at_once >= rows
-            waiting = self._model.no_sync() if self._distributed and not last else contextlib.nullcontext()
+            waiting = self.model.no_sync() if self._distributed and not last else contextlib.nullcontext()
             with waiting:
                 part = self._loss(codes[piece], inputs[piece], labels[piece]) / self.parameters.batch_rows
                 # Gradients are averaged over workers where a sum is meant.
-                (part * self.workers.world_size).backward()
+                torch.autograd.backward(part * self.workers.world_size)
             loss += part.detach()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.parameters.gradient_norm)
         self.optimizer.step()
@@ -95,7 +95,7 @@ class Stepper:
 
     def _loss(self, codes: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with self._precision():
-            logits = self._model(codes, inputs)
+            logits = self.model(codes, inputs)
         return functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
 
     @torch.no_grad()

@@ -12,6 +12,13 @@ from typing import Final
 
 import torch
 import torch.distributed as dist
+from torch.distributed import (  # type: ignore[attr-defined, unused-ignore]
+    FileStore,
+    HashStore,
+    PrefixStore,
+    Store,
+    rendezvous,
+)
 
 GROUP_TIMEOUT: Final = timedelta(minutes=10)
 """Longest that workers wait for one another: longer than the slowest first compilation on a GPU."""
@@ -26,7 +33,7 @@ class Workers:
     device: torch.device
     attempt: int
     """How often the job was started again before, by the same launcher."""
-    messages: dist.Store
+    messages: Store
     """For threads other than the main one; never used by the process group itself."""
 
     @property
@@ -54,7 +61,7 @@ class Workers:
 @contextmanager
 def alone(device: torch.device) -> Iterator[Workers]:
     """A job of one worker in this process, without a launcher."""
-    yield Workers(0, 1, device, 0, dist.HashStore())
+    yield Workers(0, 1, device, 0, HashStore())
 
 
 @contextmanager
@@ -87,15 +94,15 @@ def joined(store_directory: str) -> Iterator[Workers]:
         dist.destroy_process_group()
 
 
-def _stores(directory: str, rank: int, world_size: int, attempt: int) -> tuple[dist.Store, dist.Store]:
+def _stores(directory: str, rank: int, world_size: int, attempt: int) -> tuple[Store, Store]:
     if directory:
         # A file of its own for each attempt: one left by workers that were killed still holds their addresses.
         name = f"{os.environ.get('TORCHELASTIC_RUN_ID', 'run')}-{attempt}"
         root = Path(directory)
         root.mkdir(parents=True, exist_ok=True)
         return (
-            dist.FileStore(str(root / f"{name}.group"), world_size),
-            dist.FileStore(str(root / f"{name}.messages"), world_size),
+            FileStore(str(root / f"{name}.group"), world_size),
+            FileStore(str(root / f"{name}.messages"), world_size),
         )
-    store, _, _ = next(dist.rendezvous("env://", rank=rank, world_size=world_size, timeout=GROUP_TIMEOUT))
-    return dist.PrefixStore(f"group-{attempt}", store), dist.PrefixStore(f"messages-{attempt}", store.clone())
+    store, _, _ = next(rendezvous("env://", rank=rank, world_size=world_size, timeout=GROUP_TIMEOUT))
+    return PrefixStore(f"group-{attempt}", store), PrefixStore(f"messages-{attempt}", store.clone())

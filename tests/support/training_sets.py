@@ -17,6 +17,7 @@ from examples.flights.features import PROJECT
 from examples.flights.features.transformations import flight_schedule
 from tests.support.curated_flights import curated_tables
 
+ROOT = Path(__file__).parents[2]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PERIODS = {
     "train": {"start": "2024-01-01", "end": "2024-01-21"},

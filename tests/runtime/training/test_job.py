@@ -35,11 +35,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EPOCHS, STEPS = 8, 8 * 31
 
 
-def spec_of(made_up: Path, directory: Path, checkpoints: str = "", **changes: Any) -> JobSpec:
+def spec_of(made_up: Path, directory: Path, store: str = "", **changes: Any) -> JobSpec:
     network = {"epochs": EPOCHS, "patience_epochs": EPOCHS, **changes.pop("tabular_network", {})}
     configuration = TrainingConfiguration.model_validate(made_up_configuration(tabular_network=network, **changes))
     data = prepare(Settings(), configuration, str(made_up))
-    return job_spec(data, FitContext(Settings(), directory, checkpoints=checkpoints))
+    return job_spec(data, FitContext(Settings(), directory, checkpoints=store))
 
 
 def journal(spec: JobSpec) -> list[dict[str, Any]]:
@@ -164,21 +164,17 @@ def test_s3_away_for_a_while_only_costs_checkpoints(
         "s3://falaj-models/runs/a",
         checkpoints={"retry_seconds": 0.5, "failures_allowed": 50},
     )
+    leave = At(35, lambda _: server.stop())
 
-    def gone(_: dict[int, int]) -> None:
-        server.stop()
+    def observe(entry: dict[str, Any]) -> None:
+        leave(entry)
+        if entry["event"] == "checkpoint_failed" and not server.running():
+            server.start()
+            client(endpoint, "s3").create_bucket(**bucket)
 
-    def back(_: dict[int, int]) -> None:
-        server.start()
-        client(endpoint, "s3").create_bucket(**bucket)
-
-    leave, come = At(30, gone), At(100, back)
     try:
         with environment_of(settings):
-            assert (
-                run_workers(spec, workers=2, restarts=0, observe=lambda entry: (leave(entry), come(entry)))
-                == "finished"
-            )
+            assert run_workers(spec, workers=2, restarts=0, observe=observe) == "finished"
         keys = [o["Key"] for o in client(endpoint, "s3").list_objects_v2(Bucket="falaj-models")["Contents"]]
     finally:
         server.stop()

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from runtime.settings import Settings
+from runtime.training.cache import NetworkBatch, bytes_of_rows
 from runtime.training.configuration import TrainingConfiguration
 from runtime.training.errors import ConfigurationError, DataError
-from runtime.training.loader import Ahead, NetworkBatch, StreamPlan, evaluation_batches, worker_batches
+from runtime.training.loader import Ahead, StreamPlan, evaluation_batches, worker_batches
 from runtime.training.preparation import TrainingData, prepare
 from tests.support.training_sets import made_up_configuration, made_up_set
 
@@ -38,6 +40,10 @@ def plan_of(data: TrainingData, **changes: int) -> StreamPlan:
 def rows_in(data: TrainingData, batch: NetworkBatch) -> list[int]:
     number = data.schema.numericals[0]
     return [round(float(value)) for value in batch.inputs[:, 0].astype(np.float64) / number.scale + number.mean]
+
+
+def cached(data: TrainingData, directory: Path, **changes: int) -> StreamPlan:
+    return replace(plan_of(data, **changes), cache=directory)
 
 
 def steps(
@@ -86,6 +92,36 @@ def test_each_epoch_has_an_order_of_its_own_and_a_seed_repeats_it(data: Training
 def test_a_batch_mixes_rows_from_far_apart(data: TrainingData) -> None:
     spans = [max(step) - min(step) for step in steps(data, plan_of(data), 1)]
     assert min(spans) > plan_of(data).rows.count / 4
+
+
+@pytest.mark.parametrize("first_step", [0, 9])
+def test_rows_from_the_cache_are_those_decoded(data: TrainingData, tmp_path: Path, first_step: int) -> None:
+    plan = cached(data, tmp_path)
+    filling = steps(data, plan, 2, first_step=first_step)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert len(files) > 4
+    assert not [name for name in files if name.endswith(".part")]
+    for epoch, expected in ((0, filling), (1, steps(data, plan_of(data), 2, epoch=1, first_step=first_step))):
+        assert steps(data, plan, 2, epoch=epoch, first_step=first_step) == expected
+    assert filling == steps(data, plan_of(data), 2, first_step=first_step)
+
+
+def test_the_cache_holds_codes_inputs_and_labels_bit_for_bit(data: TrainingData, tmp_path: Path) -> None:
+    plan = cached(data, tmp_path)
+    for _ in range(2):
+        pairs = zip(
+            *(
+                worker_batches(p, LocalFileSystem(), epoch=3, first_step=0, rank=0, world_size=1)
+                for p in (plan_of(data), plan)
+            ),
+            strict=True,
+        )
+        for expected, got in pairs:
+            assert np.array_equal(expected.codes, got.codes)
+            assert np.array_equal(expected.inputs, got.inputs)
+            assert np.array_equal(expected.labels, got.labels)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size == bytes_of_rows(plan.rows.count, 2, data.schema.normalised_width)
 
 
 def test_evaluation_sees_every_row_once(data: TrainingData) -> None:

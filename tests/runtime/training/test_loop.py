@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from runtime import metrics
 from runtime.settings import Settings
 from runtime.training.accelerators import peak_flops
+from runtime.training.cache import NetworkBatch
 from runtime.training.configuration import TabularNetworkParameters, TrainingConfiguration
 from runtime.training.errors import ArtifactError, StoreUnavailableError
 from runtime.training.job import JobSpec, run_alone
 from runtime.training.journal import read_journal, step_losses
-from runtime.training.loader import NetworkBatch
 from runtime.training.loop import Throughput
 from runtime.training.network import TabularNetwork, forward_flops_per_row
 from runtime.training.preparation import prepare
