@@ -51,6 +51,13 @@ class Settings(BaseSettings):
 
     mlflow_tracking_uri: str = Field(default="", repr=False)
     kms_key_arn: str = ""
+    """The tenant's key, under which model packages are encrypted."""
+    signing_key: str = ""
+    """Signs model packages: ``file:PATH`` of a private key in PEM, or ``kms:ARN``."""
+    trusted_keys: str = ""
+    """Directory of public keys in PEM by which model packages may be signed."""
+    audit_bucket: str = ""
+    """Second copy of the registry's audit record; object lock is used where the bucket has it."""
     lineage_url: str = Field(default="", repr=False)
     """Where OpenLineage events go: ``file:PATH``, ``http(s)://...`` or ``postgresql://...``."""
     subject_index_key: str = Field(default="", repr=False)
