@@ -144,6 +144,9 @@ class _Maker:
                     # The price list and IAM have no endpoint in the region, and no role of the platform may call the
                     # one; with this Karpenter does without both.
                     "isolatedVPC": True,
+                    # A soft rule to spread is the scheduler's to follow: by default Karpenter buys a node for each
+                    # replica to follow it (17 nodes where 5 hold the serving of enterprise, `falaj rehearse`).
+                    "preferencePolicy": "Ignore",
                 },
             },
         )

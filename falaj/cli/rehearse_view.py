@@ -95,19 +95,19 @@ def _print_drills(console: Console, report: Report) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (
-        ("drill", "left"),
+        ("drill, s", "left"),
         ("first", "right"),
         ("p50", "right"),
         ("p99", "right"),
-        ("last, s", "right"),
+        ("last", "right"),
         ("left", "right"),
         ("nodes", "right"),
-        ("packed", "right"),
+        ("GPUs", "right"),
         ("USD/h", "right"),
         ("AED/h", "right"),
         ("", "left"),
     ):
-        table.add_column(name, justify=justify, no_wrap=name not in ("drill",))  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for drill in report.drills:
         placed = drill.placement
         times = (
@@ -118,11 +118,11 @@ def _print_drills(console: Console, report: Report) -> None:
         packing = drill.after.gpu_packing_percent
         cost = drill.after.usd_per_hour
         table.add_row(
-            drill.title,
+            drill.short,
             *times,
             str(drill.pending_pods),
             str(drill.after.nodes),
-            "" if packing is None else f"{packing:.0f} %",
+            "" if packing is None else f"{packing:.0f}%",
             f"{cost:,.2f}" if cost < 100 else f"{cost:,.0f}",
             f"{report.aed(cost):,.2f}" if cost < 100 else f"{report.aed(cost):,.0f}",
             _mark(drill),
@@ -146,7 +146,7 @@ def _print_nodes(console: Console, report: Report) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("nodes by type, zone and capacity", no_wrap=True)
     for drill in report.drills:
-        table.add_column(drill.title, justify="right")
+        table.add_column(drill.short, justify="right")
     rows: dict[tuple[str, str, str], list[int]] = {}
     for number, drill in enumerate(report.drills):
         for key, count in _counted(drill.after).items():

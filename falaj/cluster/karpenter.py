@@ -50,6 +50,9 @@ def environment(layout: Layout) -> tuple[tuple[str, str], ...]:
         ("CLUSTER_NAME", "falaj"),
         ("DISABLE_LEADER_ELECTION", "true"),
         ("KARPENTER_SERVICE", ""),
+        # A soft rule to spread is the scheduler's to follow over the nodes there are.  Karpenter would by default buy a
+        # node for each replica to follow it.  The platform's own Karpenter is set up in the same way.
+        ("PREFERENCE_POLICY", "Ignore"),
         ("KUBECONFIG", str(layout.client_config(KARPENTER))),
         ("SYSTEM_NAMESPACE", "kube-system"),
     )

@@ -79,6 +79,7 @@ def _play(stage: Stage, drill: Drill, *, judged: bool) -> DrillReport:
     return DrillReport(
         name=drill.name,
         title=drill.title,
+        short=drill.short,
         judged=judged,
         seconds=max(0.0, (time.monotonic() if pending else ended) - played.since),
         placement=placement,

@@ -43,6 +43,7 @@ class DrillReport:
 
     name: str
     title: str
+    short: str
     judged: bool
     seconds: float
     placement: Placement | None

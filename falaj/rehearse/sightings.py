@@ -114,6 +114,11 @@ class Sightings:
     def standing_nodes(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.gone_at is None]
 
+    def empty_nodes(self) -> list[Node]:
+        """Nodes of Karpenter's that hold no pod."""
+        held = {pod.node for pod in self.pods.values() if pod.gone_at is None}
+        return [node for node in self.standing_nodes() if node.claim and node.name not in held]
+
     def standing_pods(self) -> list[Pod]:
         return [pod for pod in self.pods.values() if pod.stands]
 

@@ -102,8 +102,12 @@ class Stage:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._closing.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, ApiError | StageError):
+                self._raise_if_broken()  # which program ended, and how, says more than that nobody answers
+        finally:
+            self._closing.close()
 
     # -- what drills do ------------------------------------------------------------------------------------------------
 
@@ -163,10 +167,10 @@ class Stage:
         self.learn(self.planned.region)
         self.stand_system_nodes(())
 
-    def let_consolidate(self) -> None:
-        """Lets Karpenter take nodes away at once and without the budgets that slow it down in production."""
+    def let_consolidate(self, after: str) -> None:
+        """Lets Karpenter take nodes away ``after`` a time (``Never``: no more), without the budgets of production."""
         for pool in self._client.get(folder_of("NodePool"))["items"]:
-            disruption = {"consolidateAfter": "0s", "budgets": [{"nodes": "100%"}]}
+            disruption = {"consolidateAfter": after, "budgets": [{"nodes": "100%"}]}
             self._patch(f"{folder_of('NodePool')}/{pool['metadata']['name']}", {"spec": {"disruption": disruption}})
 
     def wait_until_whole(
@@ -180,8 +184,7 @@ class Stage:
                 whole = all(placed[group] >= pods for group, pods in self.wanted.items())
                 whole = whole and not sightings.waiting_pods() and (and_also is None or and_also(sightings))
                 quiet = time.monotonic() - sightings.changed_at
-                standing = sum(min(placed[group], pods) for group, pods in self.wanted.items())
-                self._progress(what, standing, sum(self.wanted.values()), len(sightings.standing_nodes()))
+                self._tell(what, sightings)
             if whole:
                 return True
             if quiet > _QUIET_SECONDS and self._given_up():
@@ -189,17 +192,20 @@ class Stage:
             time.sleep(_LOOK_SECONDS)
         return False
 
-    def wait_until_settled(self, what: str, *, quiet_seconds: float, timeout_seconds: float) -> None:
-        """Waits until no pod and no node has changed for ``quiet_seconds``."""
+    def wait_until_settled(self, what: str, *, quiet_seconds: float, timeout_seconds: float) -> bool:
+        """Waits until no node of Karpenter's is empty and nothing has changed for ``quiet_seconds``.
+
+        False when time is up before.
+        """
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             with self.seen() as sightings:
-                placed = sightings.placed_by_group()
-                standing = sum(min(placed[group], pods) for group, pods in self.wanted.items())
-                self._progress(what, standing, sum(self.wanted.values()), len(sightings.standing_nodes()))
-                if time.monotonic() - sightings.changed_at > quiet_seconds:
-                    return
+                self._tell(what, sightings)
+                quiet = time.monotonic() - sightings.changed_at
+                if quiet > quiet_seconds and not sightings.empty_nodes():
+                    return True
             time.sleep(_LOOK_SECONDS)
+        return False
 
     @contextlib.contextmanager
     def seen(self) -> Iterator[Sightings]:
@@ -250,8 +256,9 @@ class Stage:
         for kind in ("NodePool", "NodeClaim", "Node"):
             for left in self._client.get(folder_of(kind))["items"]:
                 self._remove(f"{folder_of(kind)}/{left['metadata']['name']}")
-        for kind in ("KWOKNodeClass",):
-            self._client.request("DELETE", folder_of(kind))
+        self._client.request("DELETE", folder_of("KWOKNodeClass"))
+        for made in priority_classes():
+            self._remove(f"{folder_for(made)}/{made['metadata']['name']}")
         self._client.request("DELETE", f"{folder_of('Namespace')}/{NAMESPACE}", _NOW)
         deadline = time.monotonic() + _CLEAR_SECONDS
         while self._client.find(f"{folder_of('Namespace')}/{NAMESPACE}") is not None:
@@ -275,6 +282,11 @@ class Stage:
 
     def _patch(self, path: str, body: Mapping[str, Any], content_type: str = _MERGE) -> None:
         self._client.request("PATCH", path, body, content_type=content_type)
+
+    def _tell(self, what: str, sightings: Sightings) -> None:
+        placed = sightings.placed_by_group()
+        standing = sum(min(placed[group], pods) for group, pods in self.wanted.items())
+        self._progress(what, standing, sum(self.wanted.values()), len(sightings.standing_nodes()))
 
     def _given_up(self) -> bool:
         with self.seen() as sightings:

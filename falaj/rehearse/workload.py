@@ -110,6 +110,8 @@ def _batch(planned: Plan) -> Iterator[Workload]:
     if planned.batch_pods:
         template = _stamped(_pod(BATCH_VCPU, BATCH_MEMORY_GIB, interruptible()), BATCH_JOB, BATCH)
         template["spec"]["restartPolicy"] = "Never"
+        # As training's: a worker that is moved begins again, and its index waits longer each time.
+        template["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
         pods = planned.batch_pods
         spec = {
             "completionMode": "Indexed",

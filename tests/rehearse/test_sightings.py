@@ -63,6 +63,13 @@ def test_picture_counts_gpus_gangs_and_money() -> None:
     assert made.usd_per_hour == pytest.approx(made.training_usd_per_hour)
 
 
+def test_node_is_empty_when_its_last_pod_is_gone() -> None:
+    found = seen()
+    assert found.empty_nodes() == []
+    found.saw_pod("DELETED", pod_event("s", group="gang-2", node="b", ready=True), 5.0)
+    assert [node.name for node in found.empty_nodes()] == ["b"]
+
+
 def test_node_that_is_gone_costs_nothing() -> None:
     found = seen()
     found.saw_node("DELETED", node_event("a", "g6.12xlarge", "mec1-az1"), 5.0)

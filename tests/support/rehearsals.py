@@ -69,6 +69,7 @@ def report_of(*, passed: bool = True, pending: tuple[Reason, ...] = ()) -> Repor
     drill = DrillReport(
         name="scale-from-zero",
         title="scale from zero",
+        short="from zero",
         judged=True,
         seconds=12.5,
         placement=Placement(8, 3.0, 5.0, 12.0, 12.5),

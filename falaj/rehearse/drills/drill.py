@@ -36,5 +36,7 @@ class Drill:
 
     name: str
     title: str
+    short: str
+    """Title where there is little room."""
     goal: Goal
     play: Callable[[Stage], Played]

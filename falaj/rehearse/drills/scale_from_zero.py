@@ -15,4 +15,4 @@ def play(stage: Stage) -> Played:
     return Played(since)
 
 
-DRILL = Drill("scale-from-zero", "scale from zero", Goal.PLACEMENT, play)
+DRILL = Drill("scale-from-zero", "scale from zero", "from zero", Goal.PLACEMENT, play)

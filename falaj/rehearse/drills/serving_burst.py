@@ -19,4 +19,4 @@ def play(stage: Stage) -> Played:
     )
 
 
-DRILL = Drill("serving-burst", "burst of serving", Goal.BURST, play)
+DRILL = Drill("serving-burst", "burst of serving", "burst", Goal.BURST, play)

@@ -54,4 +54,4 @@ def chosen(spot: list[Node], percent: float, seed: int) -> list[Node]:
     return random.Random(seed).sample(alike, count)  # noqa: S311 - which nodes, not a secret
 
 
-DRILL = Drill("spot-interruption", "spot interruption", Goal.RECOVERY, play)
+DRILL = Drill("spot-interruption", "spot interruption", "interruption", Goal.RECOVERY, play)

@@ -37,4 +37,4 @@ def play(stage: Stage) -> Played:
     return Played(since, (f"{zone} was lost with {len(lost)} nodes and {pods} pods", *risks))
 
 
-DRILL = Drill("zone-loss", "loss of a zone", Goal.RECOVERY, play)
+DRILL = Drill("zone-loss", "loss of a zone", "zone loss", Goal.RECOVERY, play)
