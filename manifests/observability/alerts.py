@@ -64,7 +64,7 @@ def alertmanager_configuration(blueprint: Blueprint, *, alerts_topic_arn: Any) -
                     for louder, quieter, equal in (
                         ("ServingErrorsBurnFast", "ServingErrorsBurnSlow", ["model"]),
                         ("ServingLatencyBurnFast", "ServingLatencyBurnSlow", ["model"]),
-                        ("IngestionLosesData", "IngestionLagging", ["stream"]),
+                        ("IngestionLosesData", "IngestionLagging", ["table"]),
                         ("CertificateEnds", "CertificateExpiring", ["namespace", "name"]),
                         # Failed requests are slow or fast for no reason of their own.
                         ("ServingErrorsBurnFast", "ServingLatencyBurnFast", ["model"]),

@@ -181,34 +181,51 @@ def features() -> Dashboard:
                 },
                 unit="rowsps",
             ),
-            Panel("Behind the stream", {"{{stream}}": "max by (stream) (falaj_ingestion_lag_seconds)"}, unit="s"),
+            Panel("Behind the stream", {"{{table}}": "max by (table) (falaj_ingestion_lag_seconds)"}, unit="s"),
             Panel(
-                "Given up and tried again",
+                "Tried again, and held back",
                 {
-                    "given up: {{reason}}": "sum by (reason) (increase(falaj_ingestion_dead_letters_total[15m]))",
                     "again: {{service}}": "sum by (service) (increase(falaj_ingestion_retries_total[15m]))",
+                    "held back: {{table}}": "sum by (table) "
+                    "(increase(falaj_ingestion_back_pressure_seconds_total[15m]))",
                 },
             ),
             Panel(
-                "Age of what is served",
-                {"{{view}}": f"max by (view) (falaj_features_freshness_seconds{{{chosen}}})"},
+                "From the stream to the online store, 99th percentile",
+                {
+                    "{{table}}": "histogram_quantile(0.99, sum by (table, le) "
+                    "(rate(falaj_ingestion_online_latency_seconds_bucket[5m])))",
+                    "push {{view}}": "histogram_quantile(0.99, sum by (view, le) "
+                    f"(rate(falaj_features_push_seconds_bucket{{{chosen}}}[5m])))",
+                },
                 unit="s",
+            ),
+            Panel(
+                "Age of the newest row read",
+                {"{{view}}": f"max by (view) (falaj_features_online_age_seconds{{{chosen}}})"},
+                unit="s",
+            ),
+            Panel(
+                "Older than the view allows, or not there",
+                {
+                    "old: {{view}}": f"sum by (view) (rate(falaj_features_online_stale_rows_total{{{chosen}}}[5m]))",
+                    "absent: {{view}}": "sum by (view) "
+                    f"(rate(falaj_features_online_missing_rows_total{{{chosen}}}[5m]))",
+                },
+                unit="rowsps",
             ),
             Panel(
                 "Nulls",
-                {"{{view}} {{feature}}": f"max by (view, feature) (falaj_features_null_ratio{{{chosen}}})"},
+                {"{{view}}": f"max by (view) (falaj_features_online_null_ratio{{{chosen}}})"},
                 unit="percentunit",
             ),
             Panel(
-                "Online reads at the 99th percentile",
-                {
-                    "{{view}}": "histogram_quantile(0.99, sum by (view, le) "
-                    f"(rate(falaj_features_request_seconds_bucket{{{chosen}}}[5m])))"
-                },
+                "Online reads, 99th percentile",
+                {"": "histogram_quantile(0.99, sum by (le) (rate(falaj_features_request_seconds_bucket[5m])))"},
                 unit="s",
             ),
         ),
-        variables={"view": "label_values(falaj_features_freshness_seconds, view)"},
+        variables={"view": "label_values(falaj_features_online_rows_total, view)"},
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from blueprints.schema import Blueprint
+from manifests.observability.metrics import DEAD_OUTCOMES, REFUSED_OUTCOMES
 from manifests.observability.rule import Alert, Record
 
-STALE_SECONDS: Final = 6 * 3_600
-"""A materialisation that runs every hour has then failed five times."""
-NULL_RATIO: Final = 0.05
+BAD_ROWS_RATIO: Final = 0.05
+"""How fresh a row has to be is a matter of its view; that one in twenty is not, is everybody's."""
 READ_TARGET_SECONDS: Final = 0.05
 LAG_SECONDS: Final = 300
 REFUSED_RATIO: Final = 0.05
@@ -17,40 +17,42 @@ UNWATCHED_SECONDS: Final = 2 * 86_400
 
 
 def feature_rules() -> tuple[Alert | Record, ...]:
-    """Freshness, nulls, latency and failures of what the feature server reads."""
+    """Freshness, gaps, latency and failures of what is read from the online store."""
+    read = "sum by (view) (rate(falaj_features_online_rows_total[15m]))"
     return (
         Alert(
             "FeaturesStale",
-            f"max by (view) (falaj_features_freshness_seconds) > {STALE_SECONDS}",
+            f"sum by (view) (rate(falaj_features_online_stale_rows_total[15m])) / {read} > {BAD_ROWS_RATIO}",
             "warning",
-            "Feature view {{ $labels.view }} is {{ $value | humanizeDuration }} old",
+            "{{ $value | humanizePercentage }} of the rows read from {{ $labels.view }} are older than it allows",
             "Models are served values of another time than those that they were trained on.",
             hold_minutes=15,
         ),
         Alert(
             "FeaturesMissing",
-            f"max by (view, feature) (falaj_features_null_ratio) > {NULL_RATIO}",
+            f"max by (view) (falaj_features_online_null_ratio) > {BAD_ROWS_RATIO} or "
+            f"sum by (view) (rate(falaj_features_online_missing_rows_total[15m])) / {read} > {BAD_ROWS_RATIO}",
             "warning",
-            "{{ $value | humanizePercentage }} of {{ $labels.view }}:{{ $labels.feature }} is null",
-            f"More than {NULL_RATIO:.0%} of what was served had no value: a source or a join key has gone.",
+            "{{ $value | humanizePercentage }} of what was read from {{ $labels.view }} had no value",
+            "A source or a join key has gone, or entities arrive before their features.",
             hold_minutes=15,
         ),
         Alert(
             "FeatureReadsSlow",
-            "histogram_quantile(0.99, sum by (view, le) (rate(falaj_features_request_seconds_bucket[10m]))) "
+            "histogram_quantile(0.99, sum by (le) (rate(falaj_features_request_seconds_bucket[10m]))) "
             f"> {READ_TARGET_SECONDS}",
             "warning",
-            "Online reads of {{ $labels.view }} take {{ $value | humanizeDuration }} at the 99th percentile",
-            "Every prediction that needs this view waits as long.",
+            "Online reads take {{ $value | humanizeDuration }} at the 99th percentile",
+            "Every prediction that needs features waits as long.",
             hold_minutes=10,
         ),
         Alert(
             "FeatureReadsFailing",
-            'sum by (view) (rate(falaj_features_requests_total{outcome="error"}[10m])) / '
-            "sum by (view) (rate(falaj_features_requests_total[10m])) > 0.01",
+            'sum(rate(falaj_features_requests_total{outcome="error"}[10m])) / '
+            "sum(rate(falaj_features_requests_total[10m])) > 0.01",
             "critical",
-            "{{ $value | humanizePercentage }} of the online reads of {{ $labels.view }} fail",
-            "Predictions that need this view fail with them.",
+            "{{ $value | humanizePercentage }} of the online reads fail",
+            "Predictions that need features fail with them.",
             hold_minutes=5,
         ),
     )
@@ -62,30 +64,32 @@ def ingestion_rules(blueprint: Blueprint) -> tuple[Alert | Record, ...]:
     return (
         Alert(
             "IngestionLagging",
-            f"max by (stream) (falaj_ingestion_lag_seconds) > {LAG_SECONDS}",
+            f"max by (table) (falaj_ingestion_lag_seconds) > {LAG_SECONDS}",
             "warning",
-            "Ingestion is {{ $value | humanizeDuration }} behind on {{ $labels.stream }}",
+            "Ingestion is {{ $value | humanizeDuration }} behind on {{ $labels.table }}",
             "The consumer reads more slowly than events arrive, or not at all.",
             hold_minutes=10,
         ),
         Alert(
             "IngestionLosesData",
-            f"max by (stream) (falaj_ingestion_lag_seconds) > {lost_after}",
+            f"max by (table) (falaj_ingestion_lag_seconds) > {lost_after}",
             "critical",
-            "Ingestion is {{ $value | humanizeDuration }} behind on {{ $labels.stream }}, which forgets soon",
+            "Ingestion is {{ $value | humanizeDuration }} behind on {{ $labels.table }}, whose stream forgets soon",
             f"The stream keeps {blueprint.streaming.retention_hours} hours: half of them are gone.",
             hold_minutes=5,
         ),
         Alert(
             "IngestionDeadLetters",
-            "sum by (reason) (increase(falaj_ingestion_dead_letters_total[15m])) > 0",
+            "sum by (table, outcome) (increase(falaj_ingestion_records_total"
+            f'{{outcome=~"{"|".join(DEAD_OUTCOMES)}"}}[15m])) > 0',
             "warning",
-            "{{ $value | humanize }} events were given up: {{ $labels.reason }}",
+            "{{ $value | humanize }} events for {{ $labels.table }} were given up as {{ $labels.outcome }}",
             "They lie in the dead-letter queue for 14 days.",
         ),
         Alert(
             "IngestionRefusing",
-            'sum by (table) (increase(falaj_ingestion_records_total{outcome="refused"}[30m])) / '
+            "sum by (table) (increase(falaj_ingestion_records_total"
+            f'{{outcome=~"{"|".join(REFUSED_OUTCOMES)}"}}[30m])) / '
             f"sum by (table) (increase(falaj_ingestion_records_total[30m])) > {REFUSED_RATIO}",
             "warning",
             "{{ $value | humanizePercentage }} of the records for {{ $labels.table }} break its contract",

@@ -15,15 +15,20 @@ OWN: Final[Mapping[str, str]] = {
     "falaj_serving_requests_total": "requests by model and status code",
     "falaj_serving_request_seconds_bucket": "time of a request by model; bounds: LATENCY_BOUNDS_SECONDS",
     "falaj_serving_request_seconds_count": "requests in that histogram",
-    # feature server and materialiser; labels: view, feature
-    "falaj_features_freshness_seconds": "age of the newest row that a view serves",
-    "falaj_features_null_ratio": "share of nulls in what a view served, by feature",
-    "falaj_features_requests_total": "online reads by view and outcome",
-    "falaj_features_request_seconds_bucket": "time of an online read by view",
-    # ingestion; labels: table, outcome (accepted, duplicate, refused), stream, reason, service
+    # feature server and stream processor; labels: project, view
+    "falaj_features_online_rows_total": "feature rows read online",
+    "falaj_features_online_missing_rows_total": "rows asked for that the store does not have",
+    "falaj_features_online_stale_rows_total": "rows read that were older than their view allows",
+    "falaj_features_online_null_ratio": "share of nulls among the values read",
+    "falaj_features_online_age_seconds": "age of the newest row read",
+    "falaj_features_requests_total": "requests to the feature server by outcome",
+    "falaj_features_request_seconds_bucket": "time of a request to the feature server",
+    "falaj_features_push_seconds_bucket": "time to bring a batch of stream rows to the store",
+    # ingestion; labels: table, outcome (accepted, duplicate, late; refused: DEAD_OUTCOMES, REFUSED_OUTCOMES), service
     "falaj_ingestion_records_total": "records by table and what became of them",
-    "falaj_ingestion_lag_seconds": "age of the oldest event that a stream still holds unread",
-    "falaj_ingestion_dead_letters_total": "events given up, by reason",
+    "falaj_ingestion_lag_seconds": "how far the reading of a table's stream is behind",
+    "falaj_ingestion_online_latency_seconds_bucket": "from a record's arrival in the stream to the online store",
+    "falaj_ingestion_back_pressure_seconds_total": "time in which a stream was not read for want of room",
     "falaj_ingestion_retries_total": "calls tried again because a service was away",
     # training jobs; labels of their pod: namespace, pod
     "falaj_training_samples_per_second": "rows trained a second, all workers",
@@ -40,6 +45,11 @@ OWN: Final[Mapping[str, str]] = {
     "falaj_retraining_runs_total": "retraining runs by model and outcome (promoted, kept, failed)",
 }
 """Series of the platform's services -> what it is."""
+
+DEAD_OUTCOMES: Final = ("future", "invalid", "poisoned")
+"""Of a stream's records: what sends one to the dead-letter queue."""
+REFUSED_OUTCOMES: Final = ("gated", "refused", *DEAD_OUTCOMES)
+"""What became of a record that is in no table: of files, whole ones too (gated)."""
 
 LATENCY_BOUNDS_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0

@@ -112,10 +112,22 @@ def test_requests_over_the_models_own_target_spend_its_latency_budget() -> None:
 
 
 CASES: dict[str, tuple[dict[str, str], int, dict[str, str]]] = {
-    "FeaturesStale": ({'falaj_features_freshness_seconds{view="airport"}': "30000x60"}, HOUR, {"view": "airport"}),
-    "IngestionLagging": ({'falaj_ingestion_lag_seconds{stream="events"}': "400x60"}, HOUR, {"stream": "events"}),
-    "IngestionLosesData": ({'falaj_ingestion_lag_seconds{stream="events"}': "900000x60"}, HOUR, {"stream": "events"}),
-    "IngestionDeadLetters": ({'falaj_ingestion_dead_letters_total{reason="late"}': "0x10 3x50"}, 15 * MINUTE, {}),
+    "FeaturesStale": (
+        {
+            'falaj_features_online_stale_rows_total{view="airport"}': "0+10x60",
+            'falaj_features_online_rows_total{view="airport"}': "0+100x60",
+        },
+        HOUR,
+        {"view": "airport"},
+    ),
+    "FeaturesMissing": ({'falaj_features_online_null_ratio{view="airport"}': "0.2x60"}, HOUR, {"view": "airport"}),
+    "IngestionLagging": ({'falaj_ingestion_lag_seconds{table="events"}': "400x60"}, HOUR, {"table": "events"}),
+    "IngestionLosesData": ({'falaj_ingestion_lag_seconds{table="events"}': "900000x60"}, HOUR, {"table": "events"}),
+    "IngestionDeadLetters": (
+        {'falaj_ingestion_records_total{table="events",outcome="poisoned"}': "0x10 3x50"},
+        15 * MINUTE,
+        {"table": "events", "outcome": "poisoned"},
+    ),
     "DriftSignificant": (
         {'falaj_drift_significant{model="recommender"}': "1x90"},
         80 * MINUTE,
