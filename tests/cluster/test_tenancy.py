@@ -238,7 +238,7 @@ def test_a_workload_refused_by_the_quota_is_reported_with_its_component(
     greedy = Resource(made, f"kubernetes:{kind}", "model-trainer")
     inputs = {"metadata": {"name": name, "namespace": OPERATIONS}, "spec": spec}
     with pytest.raises(InitializationError) as caught:
-        greedy.create(inputs, timeout_seconds=5)
+        greedy.create(inputs, timeout_seconds=10)
     told = " ".join(caught.value.reasons)
     assert "exceeded quota: tenant-quota" in told
     assert "requests.nvidia.com/gpu=65" in told
