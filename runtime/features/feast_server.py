@@ -61,25 +61,34 @@ def running(
     with tempfile.TemporaryDirectory(prefix="falaj-feast-server-") as name:
         directory = Path(name)
         write_repository(settings, declaration, directory)
-        log = directory / "server.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command(directory, port, workers=workers),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **(environment or {})},
-            )
-        try:
-            _wait_until_it_answers(process, port, log)
+        with running_repository(directory, port=port, workers=workers, environment=environment) as process:
             yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=STOP_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+
+
+@contextmanager
+def running_repository(
+    directory: Path, *, port: int, workers: int = 1, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``running`` for any Feast repository; its log is ``server.log`` in it."""
+    log = directory / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(directory, port, workers=workers),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        _wait_until_it_answers(process, port, log)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def ask(port: int, body: dict[str, Any], *, timeout_seconds: float = 30) -> dict[str, Any]:
