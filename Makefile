@@ -33,7 +33,7 @@ cluster: $(VENV)/.base $(VENV)/.go   ## a real Kubernetes control plane, built t
 	@$(BIN)/falaj cluster up
 
 scan: $(VENV)/.dev $(VENV)/.go $(VENV)/.scan   ## kubeconform, checkov and Prometheus over the manifests
-	@$(BIN)/python -m pytest -m scan
+	@$(BIN)/python -m pytest tests/scan -m scan
 
 check: lint types test     ## what CI runs
 
