@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -127,6 +128,8 @@ def _play(
     from falaj.rehearse.rehearsal import rehearse as play
     from falaj.rehearse.stage import Stage
 
+    # A rehearsal that is told to end takes its control plane with it, as at Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with BuildDisplay() as display:
         binaries = BinaryStore().ensure(folder=folder, report=display)
     with LiveProgress(quiet=quiet) as progress:
