@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from falaj.cluster.errors import BinariesError
-from falaj.cluster.recipes import RECIPES, TOOLS, Recipe, build_name, ldflags, pinned_version, recipe
+from falaj.cluster.recipes import RECIPES, SCAN_RECIPES, TOOLS, Recipe, build_name, ldflags, pinned_version, recipe
 
-BY_NAME = pytest.mark.parametrize("made", RECIPES, ids=lambda made: made.name)
+EVERY = (*RECIPES, *SCAN_RECIPES)
+BY_NAME = pytest.mark.parametrize("made", EVERY, ids=lambda made: made.name)
 
 
 def test_every_folder_of_tools_has_a_recipe() -> None:
     folders = {path.parent.name for path in TOOLS.glob("*/go.mod")}
-    assert folders == {made.name for made in RECIPES}
+    assert folders == {made.name for made in EVERY}
 
 
 @BY_NAME
