@@ -72,7 +72,11 @@ class CheckpointSaver:
         except StoreUnavailableError as error:
             self._failed(step, error)
         except FalajError as error:
-            self._fatal = error
+            # A wrong name or missing right shows at the first save; later, the store has changed and may change back.
+            if self.last_good_step is None:
+                self._fatal = error
+            else:
+                self._failed(step, error)
         except Exception as error:
             self._failed(step, StoreUnavailableError(f"checkpoint at step {step}: {type(error).__name__}: {error}"))
         else:

@@ -125,7 +125,7 @@ class TabularNetworkTrainer:
 
         status = run_workers(spec, workers=context.workers, restarts=context.restarts, observe=observe)
         if status == "interrupted":
-            raise TrainingFailed(f"{context.directory}: interrupted after a last checkpoint; `train resume` goes on")
+            raise TrainingFailed(f"{context.directory}: interrupted; `train resume` goes on from its last checkpoint")
         return finished_model(spec, seconds=time.monotonic() - started)
 
 
