@@ -23,7 +23,7 @@ _contract_argument = click.argument("contract", metavar="MODULE:CONTRACT")
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 
 
-class _Time(click.ParamType):
+class _Time(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A moment with its zone, as ``2013-07-01T00:00:00Z``."""
 
     name = "time"
@@ -186,7 +186,7 @@ def tables(as_json: bool) -> None:
     from runtime.ingestion.lake import VERSION_PROPERTY, Lake
 
     lake = Lake(load_settings())
-    found = []
+    found: list[dict[str, Any]] = []
     for namespace in lake.catalog.list_namespaces():
         for identifier in lake.catalog.list_tables(namespace):
             table = lake.catalog.load_table(identifier)

@@ -33,6 +33,7 @@ class KafkaStreamConsumer:
 
         servers, self._topic = endpoint(settings)
         self._away = False
+        self._failed: Any = None
         self._next: dict[int, int] = {}
         self._newest: dict[int, float] = {}
         self._consumer = Consumer(
@@ -65,11 +66,14 @@ class KafkaStreamConsumer:
         self._consumer.assign([TopicPartition(self._topic, part, offset) for part, offset in self._next.items()])
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
-        messages = self._consumer.consume(max_records, timeout_seconds)
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            self._raise(error)
+        messages: list[Any] = self._consumer.consume(max_records, timeout_seconds)
         records = []
         for message in messages:
-            if (error := message.error()) is not None:
-                self._raise(error)
+            if message.error() is not None:
+                self._failed = message.error()  # told by the next poll: what came with it has been read already
                 continue
             partition, offset, arrived_at = message.partition(), message.offset(), message.timestamp()[1] / 1000
             self._next[partition] = offset + 1

@@ -12,7 +12,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from runtime.errors import InputError
 from runtime.ingestion.errors import ContractError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from runtime.ingestion.contract import Contract
     from runtime.settings import Settings
+
+Answer = TypeVar("Answer")
 
 FILE_PROPERTY: Final = "falaj.file."
 STREAM_PROPERTY: Final = "falaj.stream."
@@ -197,22 +199,22 @@ class LakeTable:
     def keys(self, days: Iterable[datetime.date] | None) -> polars.DataFrame:
         """The key columns of the rows of ``days`` (None: of all), and the partition column where there is one."""
         import polars as pl
+        from pyiceberg.expressions import AlwaysTrue
 
         columns = list(self.contract.key)
         if self.contract.partition_by and self.contract.partition_by not in columns:
             columns.append(self.contract.partition_by)
         if self.snapshot_id is None:
             return pl.DataFrame(schema={name: self.contract.types[name] for name in columns})
-        row_filter = _on_days(self.contract.partition_by, days) if days is not None else None
-        scan = self._table.scan(
-            selected_fields=tuple(columns), **({} if row_filter is None else {"row_filter": row_filter})
-        )
+        by = self.contract.partition_by
+        rows = AlwaysTrue() if by is None or days is None else _on_days(by, days)
+        scan = self._table.scan(row_filter=rows, selected_fields=tuple(columns))
         found = pl.from_arrow(scan.to_arrow())
         assert isinstance(found, pl.DataFrame)
         return found.select(pl.col(name).cast(self.contract.types[name]) for name in columns)
 
 
-def retry_conflicts(attempt: Callable[[], Any], attempts: int = 8) -> Any:
+def retry_conflicts(attempt: Callable[[], Answer], attempts: int = 8) -> Answer:
     """Runs ``attempt`` again after each ConflictError; the last one is raised."""
     for _ in range(attempts - 1):
         try:
@@ -222,12 +224,8 @@ def retry_conflicts(attempt: Callable[[], Any], attempts: int = 8) -> Any:
     return attempt()
 
 
-def _on_days(column: str | None, days: Iterable[datetime.date]) -> Any:
+def _on_days(column: str, days: Iterable[datetime.date]) -> str:
     """The filter for rows of these days; of all days between the first and the last where there are many."""
-    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan, Or
-
-    if column is None:
-        return None
     ordered = sorted(days)
     many = len(ordered) > _DAYS_LISTED
     ranges = [(ordered[0], ordered[-1])] if many else [(day, day) for day in ordered]
@@ -236,11 +234,9 @@ def _on_days(column: str | None, days: Iterable[datetime.date]) -> Any:
         return datetime.datetime.combine(day, datetime.time(), datetime.UTC).isoformat()
 
     one_day = datetime.timedelta(days=1)
-    parts = [
-        And(GreaterThanOrEqual(column, midnight(first)), LessThan(column, midnight(last + one_day)))
-        for first, last in ranges
-    ]
-    return functools.reduce(Or, parts)
+    return " or ".join(
+        f"({column} >= '{midnight(first)}' and {column} < '{midnight(last + one_day)}')" for first, last in ranges
+    )
 
 
 def _iceberg_schema(contract: Contract) -> Schema:

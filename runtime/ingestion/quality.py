@@ -112,12 +112,8 @@ def _converted(given: pl.Series, kind: Any) -> pl.Series:
             return given.to_frame().select(truth).to_series()
         if isinstance(kind, pl.Datetime):
             zoned = pl.when(pl.col(given.name).str.contains(_ZONED)).then(pl.col(given.name))
-            return (
-                given.to_frame()
-                .select(zoned)
-                .to_series()
-                .str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-            )
+            moment = zoned.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+            return given.to_frame().select(moment).to_series()
         if kind == pl.Date:
             return given.str.to_date(strict=False)
         if kind.is_integer():
@@ -127,10 +123,7 @@ def _converted(given: pl.Series, kind: Any) -> pl.Series:
     if given.dtype == pl.Null:
         return given.cast(kind)
     if kind.is_integer() and given.dtype.is_float():
-        whole = given.to_frame().select(
-            pl.when(pl.col(given.name) == pl.col(given.name).floor()).then(pl.col(given.name))
-        )
-        return whole.to_series().cast(kind, strict=False)
+        return _whole(given, kind)
     if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone is None:
         return _nothing(given.name, kind, len(given))  # whose hour is it?
     try:
@@ -145,8 +138,8 @@ def _nothing(name: str, kind: Any, height: int) -> pl.Series:
 
 def _whole(given: pl.Series, kind: Any) -> pl.Series:
     number = given.cast(pl.Float64, strict=False)
-    whole = number.to_frame().select(pl.when(pl.col(given.name) == pl.col(given.name).floor()).then(pl.col(given.name)))
-    return whole.to_series().cast(kind, strict=False)
+    is_whole = pl.col(given.name) == pl.col(given.name).floor()
+    return number.to_frame().select(pl.when(is_whole).then(pl.col(given.name))).to_series().cast(kind, strict=False)
 
 
 def _violations(typed: pl.DataFrame, contract: Contract) -> list[tuple[int, str, str]]:

@@ -89,8 +89,10 @@ def flat_record(value: Any) -> dict[str, str | None]:
             raise ValueError(f"{str(name)[:60]}: nested; allowed: text, numbers, true, false, null")
         if item is None or isinstance(item, str):
             record[name] = item
+        elif isinstance(item, bool):
+            record[name] = "true" if item else "false"
         else:
-            record[name] = json.dumps(item) if isinstance(item, bool) else repr(item)
+            record[name] = repr(item)
     return record
 
 

@@ -1,0 +1,119 @@
+"""`python -m runtime ingest` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.ingestion.kinesis import KinesisProducer
+from runtime.settings import Settings
+from tests.runtime.ingestion.test_consumer import encoded, ids
+from tests.support.readings import readings, write_csv
+from tests.support.runtime_servers import ROOT, environment
+
+CONTRACT = "tests.support.readings:READINGS"
+
+
+def run(settings: Settings, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runtime", *arguments],
+        cwd=ROOT,
+        env={**environment(settings), "COLUMNS": "200", **changes},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def produce(settings: Settings, values: list[bytes]) -> None:
+    producer = KinesisProducer(settings)
+    for number, value in enumerate(values):
+        producer.send(str(number), value)
+    producer.close()
+
+
+def test_files_are_taken_listed_and_not_taken_twice(settings: Settings, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "a.csv", readings(12))
+    first = run(settings, "ingest", "file", CONTRACT, str(file))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[1].split()[:4] == ["a.csv", "12", "0", "0"]
+    again = json.loads(run(settings, "ingest", "file", CONTRACT, str(file), "--json").stdout)
+    assert (again["already_ingested"], again["accepted"]) == (True, 0)
+    (table,) = (json.loads(line) for line in run(settings, "ingest", "tables", "--json").stdout.splitlines())
+    assert (table["table"], table["version"], table["rows"], table["files"]) == ("water.readings", "1", 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "code", "message"),
+    [
+        (("file", "nothing:X", "a.csv"), {}, 2, 'error: no contract "nothing:X": No module named \'nothing\''),
+        (("file", "json:dumps", "a.csv"), {}, 2, 'error: "json:dumps" is a function, not a Contract'),
+        (("file", CONTRACT, "missing.csv"), {}, 2, "error: missing.csv: cannot be read: No such file or directory"),
+        (("tables",), {"FALAJ_LAKE_BUCKET": ""}, 2, "error: FALAJ_LAKE_BUCKET must be set"),
+        (("tables",), {"FALAJ_CATALOG_URI": "mysql://x"}, 2, "error: FALAJ_CATALOG_URI must be `glue`, postgresql://"),
+        (("tables",), {"FALAJ_METRICS_PORT": "many"}, 2, "error: FALAJ_METRICS_PORT: Input should be a valid integer"),
+        (("stream", CONTRACT, "--from", "2024-01-01"), {}, 2, "has no zone; end it with Z"),
+        (("stream", CONTRACT, "--worker", "2", "--workers", "2"), {}, 2, "--worker 2 of --workers 2: they count"),
+        (("stream", CONTRACT, "--online", "json:nothing"), {}, 2, 'no online writer "json:nothing"'),
+        (("stream", CONTRACT), {"FALAJ_STREAM_ENDPOINT": "nothing"}, 1, "error: Kinesis stream nothing: list_shards"),
+        (("dead-letters",), {}, 2, "one of --redrive and --discard"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_in_one_line(
+    settings: Settings, arguments: tuple[str, ...], changes: dict[str, str], code: int, message: str
+) -> None:
+    done = run(settings, "ingest", *arguments, **changes)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_gate_ends_with_code_one_and_says_where_the_records_are(settings: Settings, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "a.csv", [{**row, "litres": -1.0} for row in readings(10)])
+    done = run(settings, "ingest", "file", CONTRACT, str(file))
+    assert done.returncode == 1
+    assert f"all of them are in s3://{settings.lake_bucket}/quarantine/water/readings/" in done.stderr
+
+
+def test_a_stream_is_taken_and_its_dead_letters_are_sent_again_once_mended(settings: Settings) -> None:
+    produce(settings, [*encoded(readings(5)), b"not json"])
+    taken = run(settings, "ingest", "stream", CONTRACT, "--idle", "1", "--json")
+    assert taken.returncode == 0, taken.stderr
+    result = json.loads(taken.stdout.splitlines()[-1])
+    assert (result["accepted"], result["dead_letters"]) == (5, 1)
+    shown = run(settings, "ingest", "dead-letters", "--redrive")
+    assert "not JSON" in shown.stdout
+    assert shown.stdout.endswith("1 sent again\n")
+    assert run(settings, "ingest", "dead-letters", "--discard").stdout == "0 discarded\n"
+    again = json.loads(run(settings, "ingest", "stream", CONTRACT, "--idle", "1", "--json").stdout.splitlines()[-1])
+    assert (again["accepted"], again["dead_letters"]) == (0, 1)
+
+
+def test_a_consumer_that_is_asked_to_end_commits_what_it_holds(settings: Settings) -> None:
+    produce(settings, encoded(readings(8)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime", "ingest", "stream", CONTRACT, "--json", "--batch-seconds", "3600"],
+        cwd=ROOT,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    taken = 0
+    events: list[dict[str, Any]] = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "taken":
+            taken += events[-1]["rows"]
+            if taken == 8:
+                process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    process.stdout.close()
+    assert [event["event"] for event in events].count("committed") == 1
+    assert len(ids(settings)) == 8
