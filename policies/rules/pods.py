@@ -6,7 +6,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from policies.rules.workloads import DEPLOYMENT, POD_PATHS, STATEFUL_SET, Located, containers, each_container, each_pod
+from policies.rules.workloads import (
+    DAEMON_SET,
+    DEPLOYMENT,
+    POD_PATHS,
+    STATEFUL_SET,
+    Located,
+    containers,
+    each_container,
+    each_pod,
+)
 from policies.verdict import (
     COMPLIANT,
     Reference,
@@ -28,6 +37,10 @@ SECURE_OPERATION: Final = Reference("UAE IA", "T3.2.1")
 CAPACITY: Final = Reference("UAE IA", "T3.3.1")
 INTEGRITY: Final = Reference("UAE IA", "T7.3.3")
 
+SYSTEM_NAMESPACE: Final = "kube-system"
+DEVICE_PLUGINS_FOLDER: Final = "/var/lib/kubelet/device-plugins"
+"""Where a device plugin shows its socket.  Source: Kubernetes, Device Plugins, device plugin registration."""
+
 _SHARED_WITH_THE_NODE: Final = ("hostNetwork", "hostPID", "hostIPC")
 _MODES: Final = ("enforce", "warn")
 _SECCOMP: Final = ("RuntimeDefault", "Localhost")
@@ -45,12 +58,14 @@ def pods_are_restricted(resource: Resource) -> Iterator[Verdict]:
     Why: a pod that is root or shares something with its node is one bug away from every other pod on that node.
     Fix: run as non-root with seccomp RuntimeDefault, drop ALL, no privileges, nothing of the host, a read-only root
     file system; label the namespace pod-security.kubernetes.io/enforce=restricted (one for controllers of others may
-    enforce baseline and warn of restricted).  A node agent needs an exemption.
+    enforce baseline and warn of restricted).  A device plugin in kube-system may be root and open the kubelet's folder
+    of device plugins, which belongs to root, and nothing else of the host; any other node agent needs an exemption.
     """
     if resource.type == NAMESPACE:
         yield from guarded(lambda: _enforces(resource))
         return
-    yield from each_pod(resource, _shares_nothing, _not_root, _seccomp)
+    confined = () if _is_device_plugin(resource) else (_shares_nothing, _not_root)
+    yield from each_pod(resource, *confined, _seccomp)
     yield from each_container(resource, _unprivileged, _capabilities, _read_only_root, _no_host_ports)
 
 
@@ -60,6 +75,21 @@ def _enforces(resource: Resource) -> Verdict | None:
         return None
     message = f"the label {POD_SECURITY}/enforce is {enforced or 'not set'}, must be restricted (or baseline with warn"
     return violation(f"{message}=restricted, for controllers of others)", "metadata.labels")
+
+
+def _is_device_plugin(resource: Resource) -> bool:
+    """Whether a DaemonSet of the system opens the device plugins' folder of the node, and nothing else of the host."""
+    if resource.type != DAEMON_SET:
+        return False
+    try:
+        pod = read(resource.props, "spec", "template", "spec", default={})
+        volumes = read(pod, "volumes", default=[])
+        opened = [read(volumes, i, "hostPath", "path") for i in range(len(volumes)) if read(volumes, i, "hostPath")]
+        shares = any(read(pod, key, default=False) for key in _SHARED_WITH_THE_NODE)
+        namespace = read(resource.props, "metadata", "namespace", default="")
+    except Unverified:
+        return False  # the checks of any other pod say what is not known
+    return namespace == SYSTEM_NAMESPACE and opened == [DEVICE_PLUGINS_FOLDER] and not shares
 
 
 def _shares_nothing(pod: Located) -> Verdict | None:

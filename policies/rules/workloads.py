@@ -10,6 +10,7 @@ from policies.verdict import Resource, Unverified, Verdict, guarded, read, unver
 
 DEPLOYMENT: Final = "kubernetes:apps/v1:Deployment"
 STATEFUL_SET: Final = "kubernetes:apps/v1:StatefulSet"
+DAEMON_SET: Final = "kubernetes:apps/v1:DaemonSet"
 SELDON_DEPLOYMENT: Final = "kubernetes:machinelearning.seldon.io/v1:SeldonDeployment"
 _RUNTIME: Final = "kubernetes:trainer.kubeflow.org/v1alpha1"
 
@@ -22,7 +23,7 @@ ANY: Final = -1
 POD_PATHS: Final[dict[str, tuple[str | int, ...]]] = {
     DEPLOYMENT: _TEMPLATE,
     STATEFUL_SET: _TEMPLATE,
-    "kubernetes:apps/v1:DaemonSet": _TEMPLATE,
+    DAEMON_SET: _TEMPLATE,
     "kubernetes:apps/v1:ReplicaSet": _TEMPLATE,
     "kubernetes:batch/v1:Job": _TEMPLATE,
     "kubernetes:batch/v1:CronJob": _JOB_TEMPLATE,

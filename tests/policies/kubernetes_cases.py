@@ -112,6 +112,14 @@ def tenant(
     }
 
 
+def device_plugin(*paths: Any, namespace: Any = "kube-system", **security: Any) -> dict[str, Any]:
+    """A DaemonSet of root that opens folders of the node."""
+    volumes = [{"name": f"v{i}", "hostPath": {"path": path}} for i, path in enumerate(paths)]
+    spec = pod(secured(runAsNonRoot=None, runAsUser=0, **security), volumes=volumes)
+    return {"metadata": {"name": "plugin", "namespace": namespace}, **template(spec)}
+
+
+PLUGINS_FOLDER = "/var/lib/kubelet/device-plugins"
 POD_WIDE = {"securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
 
 KUBERNETES_CASES = [
@@ -132,6 +140,12 @@ KUBERNETES_CASES = [
         template(pod(secured(runAsNonRoot=False), **POD_WIDE)),
         V,
     ),
+    Case("K8S-001", "device-plugin", DAEMON_SET, device_plugin(PLUGINS_FOLDER), C),
+    Case("K8S-001", "device-plugin-of-a-tenant", DAEMON_SET, device_plugin(PLUGINS_FOLDER, namespace="tenant-a"), V),
+    Case("K8S-001", "device-plugin-with-another-folder", DAEMON_SET, device_plugin(PLUGINS_FOLDER, "/etc"), V),
+    Case("K8S-001", "root-daemon-without-the-folder", DAEMON_SET, device_plugin(), V),
+    Case("K8S-001", "privileged-device-plugin", DAEMON_SET, device_plugin(PLUGINS_FOLDER, privileged=True), V),
+    Case("K8S-001", "device-plugin-in-an-unknown-folder", DAEMON_SET, device_plugin(UNKNOWN), V),
     Case("K8S-001", "restricted-model", SELDON, seldon(pod()), C),
     Case("K8S-001", "privileged-model", SELDON, seldon(pod(secured(privileged=True))), V),
     Case("K8S-001", "privileged-training-runtime", RUNTIME, runtime(pod(secured(privileged=True))), V),
