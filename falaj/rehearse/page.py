@@ -86,7 +86,7 @@ def _drills(report: Report) -> str:
             f"{report.aed(after.usd_per_hour):,.2f}",
         )
         row = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f"<tr><td>{escape(drill.title)}</td>{row}<td>{_outcome(drill)}</td></tr>")
+        rows.append(f"<tr><td>{escape(drill.short)}</td>{row}<td>{_outcome(drill)}</td></tr>")
     return _table(rows)
 
 

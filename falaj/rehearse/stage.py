@@ -100,6 +100,7 @@ class Stage:
             self._client = self._closing.enter_context(self._plane.client())
             self._lay_out()
             self._observer = self._closing.enter_context(Observer(self._client.endpoint, NAMESPACE))
+            self._wait_until_seen(len(list(system_nodes(self.planned))))
         except BaseException:
             self._closing.close()
             raise
@@ -255,6 +256,16 @@ class Stage:
         self._client.wait_for(account, lambda _: True, timeout_seconds=30, what="the namespace has no service account")
         for made in (*priority_classes(), *pool_objects(self.planned), *system_nodes(self.planned)):
             self._client.create(folder_for(made), made)
+
+    def _wait_until_seen(self, nodes: int) -> None:
+        """The watch has caught up when it has told of the nodes that were laid out."""
+        deadline = time.monotonic() + _CLEAR_SECONDS
+        while time.monotonic() < deadline:
+            with self.seen() as sightings:
+                if len(sightings.standing_nodes()) >= nodes:
+                    return
+            time.sleep(_LOOK_SECONDS)
+        raise StageError(f"the watch told of fewer than {nodes} nodes within {_CLEAR_SECONDS:g} s")
 
     def _clear(self) -> None:
         """Takes away what an earlier rehearsal left standing."""
