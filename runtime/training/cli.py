@@ -154,8 +154,9 @@ def _effort(metrics: dict[str, Any]) -> str:
 def _table(title: str, rows: list[tuple[str, Evaluation]]) -> Any:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    for name in ("model", "rows", "AUC", "log-loss", "Brier", "calibration error"):
+    caption = "ECE: expected calibration error, over bins of equal size"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for name in ("model", "rows", "AUC", "log-loss", "Brier", "ECE"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for name, figures in rows:
         table.add_row(
