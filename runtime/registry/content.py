@@ -20,7 +20,8 @@ _MOST_PARTS: Final = 6
 
 _PICKLE: Final = re.compile(rb"^\x80[\x00-\x08]")
 """Opcode PROTO: every pickle of protocol 2 and above begins with it."""
-_TEXT_PICKLE: Final = re.compile(rb"^(c[\w.]+\n[\w.]+\n|\(i?[lpd(]?[pc\d\n]|[(\]})]?\(?c(posix|os|nt|builtins|__builtin__)\n)")
+_TEXT_PICKLE: Final = re.compile(rb"^\(?c[\w.]+\n[\w.]+\n|^\([dlt]p\d+\n")
+"""Protocols 0 and 1 are printable: a global import, or an opened dict, list or tuple put in the memo."""
 _EXECUTABLE: Final = {
     b"PK\x03\x04": "a ZIP archive (torch.save writes pickles into one)",
     b"\x93NUMPY": "a NumPy array file, which may hold pickled objects",

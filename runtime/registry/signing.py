@@ -54,7 +54,9 @@ class LocalSigner:
         try:
             key = load_pem_private_key(path.read_bytes()[:MOST_KEY_BYTES], None)
         except OSError as error:
-            raise RequestError(f"signing key {path}: cannot be read ({error.strerror}); `registry key` makes one") from None
+            raise RequestError(
+                f"signing key {path}: cannot be read ({error.strerror}); `registry key` makes one"
+            ) from None
         except (ValueError, TypeError):
             raise RequestError(f"signing key {path}: not a private key in PEM without password") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
@@ -95,7 +97,9 @@ class KmsSigner:
             return getattr(aws.client(self._settings, "kms"), method)(**arguments)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            raise RequestError(f"signing key {self._arn}: KMS refuses {method} ({code}); check the ARN and the role") from None
+            raise RequestError(
+                f"signing key {self._arn}: KMS refuses {method} ({code}); check the ARN and the role"
+            ) from None
         except BotoCoreError as error:
             raise RegistryAwayError(f"KMS did not answer ({type(error).__name__}); nothing was signed") from None
 
@@ -136,7 +140,9 @@ def load_trusted_keys(settings: Settings) -> tuple[TrustedKey, ...]:
     directory = Path(settings.trusted_keys)
     paths = sorted(directory.glob("*.pem"))[:MOST_KEYS]
     if not paths:
-        raise RequestError(f"FALAJ_TRUSTED_KEYS: {directory} holds no *.pem file; without a trusted key nothing is opened")
+        raise RequestError(
+            f"FALAJ_TRUSTED_KEYS: {directory} holds no *.pem file; without a trusted key nothing is opened"
+        )
     return tuple(trusted_key(path.stem, path.read_bytes()[:MOST_KEY_BYTES]) for path in paths)
 
 
