@@ -133,8 +133,11 @@ def transport_of(settings: Settings, *, spool: Path | None = None) -> Transport:
         return FileTransport(Path(rest.removeprefix("//")))
     if scheme in ("http", "https"):
         host = urlsplit(url).hostname or ""
-        if scheme == "http" and not is_loopback(host):
-            raise InputError("FALAJ_LINEAGE_URL: plain http is allowed to 127.0.0.1 only; use https")
+        # Within the cluster network policies decide who reaches the collector; a name outside of it needs TLS.
+        if scheme == "http" and not is_loopback(host) and not host.endswith((".svc", ".svc.cluster.local")):
+            raise InputError(
+                "FALAJ_LINEAGE_URL: plain http is allowed to 127.0.0.1 and to services of the cluster (.svc); use https"
+            )
         return SpoolingTransport(HttpTransport(url), waiting)
     if scheme in ("postgresql", "postgres"):
         return SpoolingTransport(StoreTransport(url), waiting)

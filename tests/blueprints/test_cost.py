@@ -123,7 +123,7 @@ def test_size_is_priced_in_proportion_and_marked_as_an_estimate() -> None:
     ("budget", "verdict"),
     [
         (100, "over the budget of USD 100 (AED 367) by USD "),
-        (800, "within the budget of USD 800 (AED 2,938) as expected, over it if"),
+        (850, "within the budget of USD 850 (AED 3,122) as expected, over it if"),
         (5_000, "within the budget of USD 5,000 (AED 18,362), also if every price is at its high end"),
     ],
 )
@@ -134,7 +134,7 @@ def test_verdict_compares_with_the_budget(budget: float, verdict: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"node_pools.cpu-spot.desired_nodes": 2},
+        {"node_pools.cpu-spot.desired_nodes": 3},
         {"node_pools.system.desired_nodes": 2},
         {"data.stored_gib": 501},
         {"data.events_per_second": 101},

@@ -63,8 +63,8 @@ def test_the_cluster_envelope_encrypts_secrets_and_logs_everything(deployed: Pro
     capacity = {
         g: eks.describe_nodegroup(clusterName=name, nodegroupName=g)["nodegroup"]["capacityType"] for g in groups
     }
-    assert "SPOT" in capacity.values()
-    assert "ON_DEMAND" in capacity.values()
+    # What every pod of the platform's own needs; Karpenter buys the rest, spot first.
+    assert set(capacity.values()) == {"ON_DEMAND"}
 
 
 def test_every_role_of_ours_has_the_boundary(deployed: Product) -> None:

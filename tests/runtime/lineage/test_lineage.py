@@ -281,10 +281,15 @@ def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
     assert len([from_json(line) for line in lines]) == 160
 
 
-@pytest.mark.parametrize("url", ["", "file:", "ftp://x/y", "http://collector.example.com", "collector.example.com"])
+@pytest.mark.parametrize("url", ["", "file:", "ftp://x/y", "http://collector.example.com", "http://x.svc.example.com"])
 def test_a_url_that_names_no_safe_transport_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="FALAJ_LINEAGE_URL"):
         transport_of(Settings(lineage_url=url))
+
+
+def test_a_collector_in_the_cluster_may_be_reached_over_plain_http(tmp_path: Path) -> None:
+    settings = Settings(lineage_url="http://lineage.falaj-platform.svc:8080")
+    assert isinstance(transport_of(settings, spool=tmp_path / "spool"), SpoolingTransport)
 
 
 def test_the_collector_takes_events_over_http_and_refuses_what_is_none(
