@@ -121,6 +121,8 @@ class Rig:
         from runtime.training.stepper import Stepper
         from runtime.training.workers import Workers
 
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.configuration = configuration_of(arguments, self.device.type == "cuda")
         self.data = prepare(Settings(), self.configuration, str(write_rows(directory / "set", arguments.rows)))
@@ -250,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=120_000, help="rows in the file; 27 of 29 days train")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of epochs")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch on a CPU; default: all cores")
     parser.add_argument("--width", type=int, default=0, help="of the network; default 256, on a GPU 4096")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--of", choices=["elapsed", "cpu"], default="elapsed", help="what --most-overhead bounds")
