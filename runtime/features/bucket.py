@@ -47,7 +47,7 @@ class FeatureBucket:
         if found != sha256:
             part.unlink()
             raise SnapshotError(
-                f"{self.uri(key)} has digest {found}, its manifest says {sha256}; compute the features again"
+                f"{self.uri(key)} has sha256 {found}, its manifest says {sha256}; compute the features again"
             )
         part.replace(path)
 
@@ -100,6 +100,6 @@ class FeatureBucket:
 
 
 def file_digest(path: Path) -> str:
-    """``sha256:...`` of a file's bytes."""
+    """The sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -68,6 +68,7 @@ def apply_command(reference: str, as_json: bool) -> None:
 @_json
 def compute_command(reference: str, as_json: bool) -> None:
     """Computes every stored view from the curated tables; the result is the latest feature snapshot."""
+    from runtime.features import provenance
     from runtime.features.lake_tables import LakeTables
     from runtime.features.monitoring import export_snapshot
     from runtime.features.snapshots import compute_snapshot
@@ -75,8 +76,13 @@ def compute_command(reference: str, as_json: bool) -> None:
 
     settings = load_settings()
     project, declaration = _declared(reference)
-    with _progress("computing", len(declaration.catalogue.views)) as step:
+    with (
+        provenance.recorded(settings, "features.compute") as run,
+        _progress("computing", len(declaration.catalogue.views)) as step,
+    ):
         snapshot = compute_snapshot(settings, project, declaration.catalogue, LakeTables(settings), progress=step)
+        if run is not None:
+            provenance.record_snapshot(run, settings, project, declaration.catalogue, snapshot)
     export_snapshot(snapshot, now_seconds=time.time())
     if as_json:
         click.echo(json.dumps(asdict(snapshot)))
@@ -98,6 +104,7 @@ def training_set_command(
     reference: str, service: str, snapshot_id: str | None, since: datetime | None, until: datetime | None, as_json: bool
 ) -> None:
     """Joins the project's examples with the features known at each prediction time; writes Parquet and a manifest."""
+    from runtime.features import provenance
     from runtime.features.lake_tables import LakeTables
     from runtime.features.project import load_project
     from runtime.features.snapshots import load_catalogue, load_snapshot
@@ -107,16 +114,19 @@ def training_set_command(
     settings, project = load_settings(), load_project(reference)
     snapshot = load_snapshot(settings, project.name, snapshot_id)
     catalogue = load_catalogue(settings, project.name, snapshot.catalogue_digest)
-    made = build_training_set(
-        settings,
-        project,
-        catalogue,
-        snapshot,
-        LakeTables(settings),
-        service=service,
-        since=_utc(since),
-        until=_utc(until),
-    )
+    with provenance.recorded(settings, "features.build-training-set") as run:
+        made = build_training_set(
+            settings,
+            project,
+            catalogue,
+            snapshot,
+            LakeTables(settings),
+            service=service,
+            since=_utc(since),
+            until=_utc(until),
+        )
+        if run is not None:
+            provenance.record_training_set(run, settings, project, made)
     if as_json:
         click.echo(json.dumps(asdict(made)))
         return
@@ -129,7 +139,7 @@ def training_set_command(
             ("label", f"{made.label}: {made.positive_share:.1%} positive"),
             ("predictions", f"{made.first_prediction_at} to {made.last_prediction_at}"),
             ("written to", made.uri),
-            ("digest", made.sha256),
+            ("sha256", made.sha256),
             ("views", ", ".join(view.view for view in made.views)),
         ],
     )
@@ -143,6 +153,7 @@ def training_set_command(
 @_json
 def materialise_command(reference: str, as_of: datetime, snapshot_id: str | None, keep: int, as_json: bool) -> None:
     """Fills a new generation of the online store beside the live one, then puts it live in one write."""
+    from runtime.features import provenance
     from runtime.features.materialise import materialise
     from runtime.features.snapshots import load_snapshot
     from runtime.settings import load_settings
@@ -152,8 +163,13 @@ def materialise_command(reference: str, as_of: datetime, snapshot_id: str | None
     snapshot = load_snapshot(settings, project.name, snapshot_id)
     moment = _utc(as_of)
     assert moment is not None
-    with _progress("materialising", len(declaration.catalogue.views)) as step:
+    with (
+        provenance.recorded(settings, "features.materialise") as run,
+        _progress("materialising", len(declaration.catalogue.views)) as step,
+    ):
         done = materialise(settings, declaration, snapshot, as_of=moment, keep_previous=keep, progress=step)
+        if run is not None:
+            provenance.record_materialisation(run, done)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return

@@ -218,7 +218,7 @@ def polars_type(kind: str) -> Any:
 
 def _describe(view: ViewSpec, path: Path, rows: pl.DataFrame, bucket: FeatureBucket) -> ViewFile:
     digest = file_digest(path)
-    key = f"views/{view.name}/{digest.removeprefix('sha256:')[:32]}.parquet"
+    key = f"views/{view.name}/{digest[:32]}.parquet"
     first, last = rows[EVENT_TIMESTAMP].min(), rows[EVENT_TIMESTAMP].max()
     return ViewFile(
         view=view.name,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 
 from runtime.cli import main
 from runtime.ingestion.lake import Lake
+from runtime.lineage.events import from_json
 from runtime.settings import Settings
 from tests.support.ride_project import SERVICE, ride_tables
 
@@ -46,7 +48,13 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, captured.out, captured.err
 
 
-def test_every_step_from_the_lake_to_online_features(lake: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_step_from_the_lake_to_online_features(
+    lake: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what each step read and made stands in the lineage, the subjects of its rows with it."""
+    record = tmp_path / "lineage.jsonl"
+    monkeypatch.setenv("FALAJ_LINEAGE_URL", f"file:{record}")
+    monkeypatch.setenv("FALAJ_SUBJECT_INDEX_KEY", "a key that only tests use")
     code, out, _ = run(capsys, "apply", *PROJECT)
     assert (code, "generation 1 is live" in out, "driver_stats_v1" in out, "trip_value_v1" in out) == (
         0,
@@ -77,6 +85,18 @@ def test_every_step_from_the_lake_to_online_features(lake: Settings, capsys: pyt
 
     code, out, _ = run(capsys, "skew", *PROJECT, "--service", SERVICE, "--rows", "40")
     assert (code, "passed" in out) == (0, True)
+
+    events = [from_json(line) for line in record.read_text().splitlines()]
+    done = {event.job: event for event in events if event.state == "COMPLETE"}
+    assert sorted(done) == ["features.build-training-set", "features.compute", "features.materialise"]
+    views = {str(part.artifact) for part in done["features.compute"].outputs}
+    assert views == {str(part.artifact) for part in done["features.materialise"].inputs}
+    assert views < {str(part.artifact) for part in done["features.build-training-set"].inputs}
+    assert [str(part.artifact) for part in done["features.build-training-set"].outputs] == [
+        f"training_set:rides.{SERVICE}@{made['id']}"
+    ]
+    subjects = {part.artifact.name: len(part.subjects) for part in done["features.compute"].outputs}
+    assert subjects == {"rides.driver_stats_v1": 6, "rides.driver_last_ride_v1": 6, "rides.zone_prices_v2": 0}
 
 
 @pytest.mark.parametrize(

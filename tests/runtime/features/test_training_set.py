@@ -106,6 +106,18 @@ def test_the_manifest_carries_what_lineage_needs(
     assert stored["rows"] == 60
 
 
+def test_the_training_part_takes_the_set_as_it_is_written(
+    settings: Settings, declared: Declaration, snapshot: Snapshot, rides: FrameTables
+) -> None:
+    """Digest, place and form of the manifest are what the trainers' loader verifies."""
+    from runtime.training.dataset import open_training_set
+
+    made = _build(settings, declared, snapshot, rides)
+    opened = open_training_set(settings, made.uri.rpartition("/")[0])
+    assert [f"s3://{file.path}" for file in opened.files] == [made.uri]
+    assert opened.origin["snapshot_id"] == snapshot.id
+
+
 def test_the_same_input_gives_the_same_training_set(
     settings: Settings, declared: Declaration, snapshot: Snapshot, rides: FrameTables
 ) -> None:

@@ -1,0 +1,112 @@
+"""What the feature steps read and made, in the words of lineage.
+
+Views and training sets that hold rows of the project's subject key are recorded with the subjects in them, as keyed
+digests, when the tenant has a key for that index: so that an erasure request finds them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.features.catalogue import Catalogue
+from runtime.features.materialise import Materialisation
+from runtime.features.project import FeatureProject
+from runtime.features.snapshots import Snapshot, TableInput, ViewFile, bucket_of, fetch_views
+from runtime.features.training_set import TrainingSet
+from runtime.lineage.artifacts import Artifact, Kind
+
+if TYPE_CHECKING:
+    from runtime.lineage.steps import Step
+    from runtime.settings import Settings
+
+
+@contextmanager
+def recorded(settings: Settings, job: str) -> Iterator[Step | None]:
+    """A recorded run of ``job``; None where no lineage is kept (``lineage_url`` is not set)."""
+    if not settings.lineage_url:
+        yield None
+        return
+    from runtime.lineage.steps import step
+
+    with step(settings, job) as running:
+        yield running
+
+
+def view_artifact(project: str, view: str, sha256: str) -> Artifact:
+    """One view's rows: a version for each content."""
+    return Artifact(Kind.FEATURE_VIEW, f"{project}.{view}", sha256)
+
+
+def training_set_artifact(made: TrainingSet) -> Artifact:
+    """One training set."""
+    return Artifact(Kind.TRAINING_SET, f"{made.project}.{made.service}", made.id)
+
+
+def record_snapshot(
+    step: Step, settings: Settings, project: FeatureProject, catalogue: Catalogue, snapshot: Snapshot
+) -> None:
+    """Curated tables in, one artifact per view out."""
+    _read_tables(step, snapshot.inputs)
+    step.note(snapshot=snapshot.id, catalogue=snapshot.catalogue_digest)
+    papers = {view.name: view for view in catalogue.views}
+    for file in snapshot.views:
+        view = papers[file.view]
+        step.made(
+            view_artifact(project.name, file.view, file.sha256),
+            {"uri": file.uri, "rows": file.rows, "owner": view.owner, "purpose": view.purpose, "pii": view.pii},
+            subjects=_view_subjects(settings, project, catalogue, snapshot, file),
+        )
+
+
+def record_training_set(step: Step, settings: Settings, project: FeatureProject, made: TrainingSet) -> None:
+    """View versions and the tables of the examples in, the training set out."""
+    for view in made.views:
+        step.read(view_artifact(made.project, view.view, view.sha256), {"uri": view.uri})
+    _read_tables(step, (table for table in made.inputs if table.name in project.examples.tables))
+    properties = {"uri": made.uri, "rows": made.rows, "sha256": made.sha256, "label": made.label}
+    step.made(training_set_artifact(made), properties, subjects=_training_subjects(settings, project, made))
+
+
+def record_materialisation(step: Step, done: Materialisation) -> None:
+    """View versions in, a generation of the online store out."""
+    for file in done.views:
+        step.read(view_artifact(done.project, file.view, file.sha256), {"uri": file.uri, "rows": file.rows})
+    step.made(
+        Artifact(Kind.DEPLOYMENT, f"{done.project}.online-store", str(done.generation)),
+        {"as_of": done.as_of, "catalogue": done.catalogue_digest, "carried_forward": done.carried_forward},
+    )
+
+
+def _read_tables(step: Step, tables: Iterable[TableInput]) -> None:
+    for table in tables:
+        step.read(Artifact(Kind.TABLE, table.name, table.snapshot_id), {"rows": table.rows})
+
+
+def _view_subjects(
+    settings: Settings, project: FeatureProject, catalogue: Catalogue, snapshot: Snapshot, file: ViewFile
+) -> Iterable[str]:
+    keys = {key.name for view in catalogue.views if view.name == file.view for key in view.join_keys}
+    if project.subject_key not in keys or not settings.subject_index_key:
+        return ()
+    with tempfile.TemporaryDirectory(prefix="falaj-subjects-") as directory:
+        return _column(fetch_views(settings, snapshot, [file.view], Path(directory))[file.view], project.subject_key)
+
+
+def _training_subjects(settings: Settings, project: FeatureProject, made: TrainingSet) -> Iterable[str]:
+    if project.subject_key not in made.columns or not settings.subject_index_key:
+        return ()
+    with tempfile.TemporaryDirectory(prefix="falaj-subjects-") as directory:
+        path = Path(directory, "training-set.parquet")
+        key = f"training-sets/{made.service}/{made.id}/training-set.parquet"
+        bucket_of(settings, made.project).fetch_file(key, path, made.sha256)
+        return _column(path, project.subject_key)
+
+
+def _column(path: Path, name: str) -> list[str]:
+    import polars as pl
+
+    return [str(value) for value in pl.read_parquet(path, columns=[name])[name].drop_nulls().unique().sort()]
