@@ -176,9 +176,7 @@ def champion_gates(policy: GatePolicy, evidence: Evidence) -> Sequence[Verdict]:
             verdicts.append(Verdict(f"champion {name}", False, "not compared", "package the scores of the test period"))
             continue
         good = found.low >= -margin
-        reason = (
-            f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}) on {evidence.champion}, allowed -{margin:g}"
-        )
+        reason = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}) against {evidence.champion}, asked >= {-margin:g}"
         todo = "" if good else f"keep {evidence.champion}, or show on more rows that this one is no worse"
         verdicts.append(Verdict(f"champion {name}", good, reason, todo))
     return verdicts

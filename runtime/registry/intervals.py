@@ -80,15 +80,16 @@ class _Judge:
     def metrics(self, counts: Vector) -> dict[str, float]:
         ordered = counts if self._order is None else counts[self._order]
         total = float(ordered.sum())
+        # Products and sums, not dot products: those start threads that wait for each other on a busy machine.
         positive = ordered * self._labels
         positives = np.add.reduceat(positive, self._steps)
         negatives = np.add.reduceat(ordered - positive, self._steps)
         below = np.cumsum(negatives) - negatives
         pairs = positives.sum() * negatives.sum()
         return {
-            "auc": float(positives @ (below + negatives / 2) / pairs) if pairs else float("nan"),
-            "log_loss": float(ordered @ self._losses) / total,
-            "brier": float(ordered @ self._squares) / total,
+            "auc": float((positives * (below + negatives / 2)).sum() / pairs) if pairs else float("nan"),
+            "log_loss": float((ordered * self._losses).sum()) / total,
+            "brier": float((ordered * self._squares).sum()) / total,
             "calibration_error": float(np.abs(np.add.reduceat(ordered * self._excess, self._bins)).sum()) / total,
         }
 

@@ -92,8 +92,7 @@ class Package:
 
 def seal(directory: Path, *, name: str, kind: str, author: str, model_digest: str) -> Package:
     """Writes the manifest over all files of a directory.  Raises PackageError for what a package may not hold."""
-    files = _files(directory)
-    files.pop(MANIFEST, None)
+    files = [name for name in _files(directory) if name != MANIFEST]
     entries = {
         path: FileEntry(bytes=(directory / path).stat().st_size, sha256=sha256_file(directory / path)) for path in files
     }

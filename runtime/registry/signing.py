@@ -235,7 +235,9 @@ def _statement(directory: Path, name: str) -> bytes:
         from model_signing._signing.signing import Payload
 
     # Nothing is left out, files of git included: what is not signed must not be in a package.
-    configuration = hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
+    configuration = hashing.Config().set_ignored_paths(  # type: ignore[no-untyped-call]
+        paths=[], ignore_git_paths=False
+    )
     payload = Payload(configuration.hash(directory.absolute()))
     payload.statement.pb.subject[0].name = name
     text: str = json_format.MessageToJson(payload.statement.pb)
