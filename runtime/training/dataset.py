@@ -167,6 +167,8 @@ class GroupReader:
         self._at: tuple[int, int, int] | None = None
         self._slices: Iterator[pa.RecordBatch] = iter(())
         self._rest: pa.RecordBatch | None = None
+        # The file read last stays open: its footer may list thousands of groups.
+        self._opened: tuple[int, pq.ParquetFile] | None = None
 
     def read(self, group: RowGroup, start: int, stop: int) -> Iterator[pa.RecordBatch]:
         """Rows ``start`` to ``stop`` of the group's rows within the period."""
@@ -194,11 +196,12 @@ class GroupReader:
         path = self.files[group.file].path
         columns = list(dict.fromkeys([*self.columns, *(() if group.whole else (self.time_column,))]))
         try:
-            with _parquet(self.filesystem, path) as parquet:
-                for batch in parquet.iter_batches(SLICE_ROWS, row_groups=[group.group], columns=columns):
-                    rows = batch if group.whole else batch.filter(_within(batch.column(self.time_column), self.period))
-                    if rows.num_rows:
-                        yield rows.select(list(self.columns))
+            if self._opened is None or self._opened[0] != group.file:
+                self._opened = (group.file, _parquet(self.filesystem, path))
+            for batch in self._opened[1].iter_batches(SLICE_ROWS, row_groups=[group.group], columns=columns):
+                rows = batch if group.whole else batch.filter(_within(batch.column(self.time_column), self.period))
+                if rows.num_rows:
+                    yield rows.select(list(self.columns))
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
 
