@@ -230,7 +230,7 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestError("the caller went away")
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if len(body) > MAX_BODY_BYTES:
             raise RequestError(f"request body is over {MAX_BODY_BYTES} bytes")
         if not message.get("more_body", False):
