@@ -173,7 +173,7 @@ def _place_model(source: Path, directory: Path) -> dict[str, Any]:
 
 
 def _interface(model: Path) -> dict[str, Any]:
-    """Inputs and outputs of the graph, and the columns behind them.  Raises PackageError for a graph that reaches out."""
+    """Inputs and outputs of the graph, and the columns behind them.  Refuses a graph that reaches out."""
     import onnx
 
     from runtime.training.schema import read_schema

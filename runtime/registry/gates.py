@@ -176,7 +176,8 @@ def champion_gates(policy: GatePolicy, evidence: Evidence) -> Sequence[Verdict]:
             verdicts.append(Verdict(f"champion {name}", False, "not compared", "package the scores of the test period"))
             continue
         good = found.low >= -margin
-        reason = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}) against {evidence.champion}, asked >= {-margin:g}"
+        interval = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        reason = f"{interval} against {evidence.champion}, asked at least {-margin:+g}"
         todo = "" if good else f"keep {evidence.champion}, or show on more rows that this one is no worse"
         verdicts.append(Verdict(f"champion {name}", good, reason, todo))
     return verdicts

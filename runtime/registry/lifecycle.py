@@ -68,7 +68,7 @@ class Registry:
     def register(
         self, directory: Path, signature: bytes | None, actor: str, progress: Progress = lambda *_: None
     ) -> ModelVersion:
-        """Checks a signed package, stores it encrypted and makes it a version.  The same package again changes nothing."""
+        """Checks a signed package, stores it encrypted, makes it a version.  The same package again changes nothing."""
         with _counted_refusals():
             verify(directory, signature, self._trusted)
             package = read_package(directory)
