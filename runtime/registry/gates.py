@@ -130,7 +130,7 @@ def read_policy(path: Path) -> GatePolicy:
     try:
         if path.stat().st_size > MOST_POLICY_BYTES:
             raise RequestError(f"{path}: larger than {MOST_POLICY_BYTES} bytes; that is no policy")
-        return GatePolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return GatePolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror}); name a gate policy in YAML") from None
     except ValidationError as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runtime.registry.content import check_file
 from runtime.registry.errors import RegistryAwayError, RequestError, SignatureError
-from runtime.training.digests import sha256_file
+from runtime.training.digests import canonical_json, sha256_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MOST_SIGNATURE_BYTES: Final = 1 << 20
 MOST_KEY_BYTES: Final = 16 << 10
 MOST_KEYS: Final = 100
+_MOST_KMS_MESSAGE_BYTES: Final = 4096
+"""Of a message that KMS hashes itself (API reference of Sign, MessageType RAW)."""
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _CURVES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
@@ -72,20 +74,40 @@ class KmsSigner:
     """A key of KMS (ECC_NIST_P256): the private half never leaves it."""
 
     def __init__(self, settings: Settings, arn: str) -> None:
+        from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.serialization import load_der_public_key
 
         self._settings, self._arn = settings, arn
         answer = self._call("get_public_key", KeyId=arn)
-        if answer.get("KeyUsage") != "SIGN_VERIFY" or answer.get("KeySpec") != "ECC_NIST_P256":
+        try:
+            key = load_der_public_key(answer["PublicKey"])
+        except (ValueError, TypeError):
+            key = None
+        usage = answer.get("KeyUsage", "SIGN_VERIFY")
+        if not isinstance(key, ec.EllipticCurvePublicKey) or (key.curve.name, usage) != ("secp256r1", "SIGN_VERIFY"):
             raise RequestError(f"signing key {arn}: must be of spec ECC_NIST_P256 and usage SIGN_VERIFY")
-        self.public_key_pem = _pem(load_der_public_key(answer["PublicKey"]))
+        self._key = key
+        self.public_key_pem = _pem(key)
 
     def sign(self, message: bytes) -> bytes:
-        digest = hashlib.sha256(message).digest()
+        from cryptography.exceptions import InvalidSignature
+
+        # Short messages as they are: emulated accounts know no other type.
+        raw = len(message) <= _MOST_KMS_MESSAGE_BYTES
         answer = self._call(
-            "sign", KeyId=self._arn, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
+            "sign",
+            KeyId=self._arn,
+            Message=message if raw else hashlib.sha256(message).digest(),
+            MessageType="RAW" if raw else "DIGEST",
+            SigningAlgorithm="ECDSA_SHA_256",
         )
         signature: bytes = answer["Signature"]
+        try:
+            self._key.verify(signature, message, _ecdsa(self._key))
+        except InvalidSignature:
+            raise RequestError(
+                f"signing key {self._arn}: KMS answered a signature that its public key does not verify"
+            ) from None
         return signature
 
     def _call(self, method: str, **arguments: Any) -> Any:
@@ -240,8 +262,7 @@ def _statement(directory: Path, name: str) -> bytes:
     )
     payload = Payload(configuration.hash(directory.absolute()))
     payload.statement.pb.subject[0].name = name
-    text: str = json_format.MessageToJson(payload.statement.pb)
-    return text.encode()
+    return canonical_json(json_format.MessageToDict(payload.statement.pb))
 
 
 def _authentic(signature: bytes, trusted: tuple[TrustedKey, ...]) -> tuple[TrustedKey, bytes]:
