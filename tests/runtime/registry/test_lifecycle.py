@@ -27,7 +27,10 @@ from tests.support.runtime_servers import Aws, Server, environment
 
 pytestmark = pytest.mark.timeout(600)
 POLICY = GatePolicy(
-    thresholds={"auc": 0.6}, against_champion={"auc": 0.02}, slices=(SlicePolicy(column="city"),), resamples=100
+    thresholds={"auc": 0.6},
+    against_champion={"auc": 0.02},
+    slices=(SlicePolicy(column="city", most_auc_drop=0.2),),
+    resamples=100,
 )
 
 
