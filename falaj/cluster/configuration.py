@@ -265,16 +265,18 @@ def encryption_configuration(key: bytes) -> dict[str, Any]:
     }
 
 
-def audit_policy() -> dict[str, Any]:
+def audit_policy(*, enabled: bool = True) -> dict[str, Any]:
     """What the audit log holds: every change and every refusal, the bodies of access rules, never the body of a secret.
 
     The reads and heartbeats of the control plane itself are left out, and the bodies of the rules that the server makes
     at its start: they would be all but everything.
     """
+    head = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
+    if not enabled:
+        return {**head, "rules": [{"level": "None"}]}
     own = [*CLIENTS.values(), "system:apiserver"]
     return {
-        "apiVersion": "audit.k8s.io/v1",
-        "kind": "Policy",
+        **head,
         "omitStages": ["RequestReceived"],
         "rules": [
             {"level": "None", "nonResourceURLs": ["/healthz*", "/readyz*", "/livez*", "/version", "/openapi/*"]},

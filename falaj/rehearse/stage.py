@@ -31,6 +31,7 @@ from manifests.priorities import priority_classes
 _LOOK_SECONDS: Final = 0.1
 _ASKERS: Final = 4
 """Clients that ask side by side: the sooner all is asked, the fewer rounds Karpenter takes to buy for it."""
+_HEAP_GROWTH_PERCENT: Final = 400
 _ALIVE_SECONDS: Final = 2.0
 _LEAST_PATIENCE_SECONDS: Final = 60.0
 _CLEAR_SECONDS: Final = 90.0
@@ -141,7 +142,8 @@ class Stage:
 
     def learn(self, region: Catalogue) -> None:
         """Starts Karpenter anew with what ``region`` offers; the rest goes on."""
-        self._plane.up(self._binaries, Options(region=region))
+        # Nobody reads the audit log of a rehearsal, and its pods live for minutes: time is worth more than memory.
+        self._plane.up(self._binaries, Options(region=region, audit=False, heap_growth_percent=_HEAP_GROWTH_PERCENT))
 
     def take_away(self, nodes: Collection[Node]) -> int:
         """The machines are gone at once, and the pods on them; returns how many pods."""
