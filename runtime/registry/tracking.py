@@ -29,6 +29,7 @@ LOCATION_TAG: Final = "falaj.package.uri"
 AUTHOR_TAG: Final = "falaj.author"
 MOST_PARAMETER_CHARACTERS: Final = 6000
 MOST_ARTIFACT_BYTES: Final = 1 << 30
+_CONNECT_SECONDS: Final = 5.0
 _ALIAS: Final = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
 _NAME: Final = re.compile(r"[^A-Za-z0-9_\-. /]")
 
@@ -227,7 +228,15 @@ class RunTracker:
 
 
 def _client(uri: str) -> MlflowClient:
+    """Raises OSError at once where nothing listens: MLflow itself would try for most of an hour."""
     import logging
+    import socket
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(uri)
+    if parts.hostname:
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 5432)
+        socket.create_connection((parts.hostname, port), _CONNECT_SECONDS).close()
 
     from mlflow import MlflowClient
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from runtime.cli import cli
 from runtime.errors import FalajError
 from runtime.registry.audit import AuditLog
-from runtime.registry.errors import GatesFailed, RequestError, SignatureError
+from runtime.registry.errors import GatesFailed, RegistryAwayError, RequestError, SignatureError
 from runtime.registry.gates import GatePolicy, SlicePolicy
 from runtime.registry.lifecycle import Registry, whoami
 from runtime.registry.package import Package
@@ -263,3 +263,11 @@ def test_a_version_that_is_not_there_is_refused(here: Here, version: str) -> Non
     here.registered()
     with pytest.raises(RequestError, match="no such version"):
         here.registry.verify("arrivals", version)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "http"])
+def test_mlflow_away_is_said_at_once_and_without_a_password(here: Here, scheme: str) -> None:
+    away = here.settings.model_copy(update={"mlflow_tracking_uri": f"{scheme}://user:secret@127.0.0.1:9/none"})
+    with pytest.raises(RegistryAwayError, match="MLflow") as caught:
+        Registry(away).versions("arrivals")
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
