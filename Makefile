@@ -10,10 +10,10 @@ export UV_NO_PROGRESS := 1
 # Trust what the machine trusts: many networks terminate TLS with a certificate of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help up test test-runtime runtime cluster scan check lint types requirements destroy clean
+.PHONY: help up test demo-train test-runtime runtime cluster scan check lint types requirements destroy clean
 
 help:            ## this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 up: $(VENV)/.base          ## deploy the whole platform locally
 	@$(BIN)/falaj up -s local --yes
@@ -25,6 +25,10 @@ test: $(VENV)/.dev         ## all tests, two at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 runtime: $(VENV)/.runtime  ## the environment of the machine-learning services (about 8 GB, once)
+
+# KEEP=1 leaves the servers running, so that the result can be looked at.
+demo-train: $(VENV)/.base $(VENV)/.runtime   ## from flights to a signed model: the whole ML path
+	@$(BIN)/falaj local run $(if $(KEEP),--keep) -- $(RUNTIME)/python -m examples.flights.demo
 
 test-runtime: $(VENV)/.runtime   ## the tests of runtime/ and examples/
 	@$(RUNTIME)/python -m pytest tests/runtime tests/examples -n 2 --dist loadgroup

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         """Whether AWS is the emulated account of this machine."""
         return bool(self.aws_endpoint_url) and is_loopback(urlsplit(self.aws_endpoint_url).hostname or "")
 
+    def variables(self) -> dict[str, str]:
+        """The environment variables that give a child process these settings; an empty one counts as not set."""
+        return {PREFIX + name.upper(): str(value) for name, value in self}
+
     def require(self, *names: str) -> None:
         """Raises SettingsError, which names every one of ``names`` that is not set."""
         missing = [PREFIX + name.upper() for name in names if not getattr(self, name)]

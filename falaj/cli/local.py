@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from falaj.cli.local_run import run
 from falaj.cli.local_settings import REGION
 from falaj.cli.project import LOCAL_PASSPHRASE, LOCAL_STACK, ProjectPaths, find_project
 
@@ -171,6 +172,9 @@ def serve_providers(allow_remote: bool) -> None:
             threading.Event().wait()
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
+
+
+group.add_command(run)
 
 
 def _server(paths: ProjectPaths, port: int | None) -> AwsServer:

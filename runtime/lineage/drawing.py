@@ -28,18 +28,22 @@ _COLUMN_GAP, _ROW_GAP, _MARGIN = 80, 18, 24
 _NAME_CHARACTERS, _VERSION_CHARACTERS = 27, 24
 
 
-def tree(graph: Graph, root: Artifact) -> Tree:
-    """What ``root`` was made from, as far as the sources.  A part that occurs again is named, not repeated."""
+def tree(graph: Graph, root: Artifact, *, version_characters: int = 128) -> Tree:
+    """What ``root`` was made from, as far as the sources.  A part that occurs again is named, not repeated.
+
+    Whole versions can be asked for again; cut ones read better.
+    """
     from rich.tree import Tree
 
-    top = Tree(_line(root))
+    top = Tree(_line(root, version_characters))
     drawn: set[Artifact] = set()
 
     def grow(branch: Tree, artifact: Artifact) -> None:
         drawn.add(artifact)
         for edge in graph.made_from(artifact):
             again = edge.source in drawn and bool(graph.made_from(edge.source))
-            leaf = branch.add(f"{_line(edge.source)} [dim]by {edge.job}{' (above)' if again else ''}[/dim]")
+            how = f"[dim]by {edge.job}{' (above)' if again else ''}[/dim]"
+            leaf = branch.add(f"{_line(edge.source, version_characters)} {how}")
             if not again:
                 grow(leaf, edge.source)
 
@@ -89,10 +93,10 @@ def svg(graph: Graph, title: str) -> str:
     return "\n".join(parts)
 
 
-def _line(artifact: Artifact) -> str:
+def _line(artifact: Artifact, version_characters: int) -> str:
     from rich.markup import escape as escape_markup
 
-    name, version = escape_markup(artifact.name), escape_markup(artifact.version)
+    name, version = escape_markup(artifact.name), escape_markup(_cut(artifact.version, version_characters))
     return f"[bold]{name}[/bold]@{version} [cyan]{artifact.kind.replace('_', ' ')}[/cyan]"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import runtime
+from runtime.settings import Settings
 from runtime.training.errors import TrainingFailed
 from runtime.training.job import FAILURE, JOURNAL, OUTCOME, JobSpec
 from runtime.training.journal import follow
@@ -51,11 +52,13 @@ def run_workers(
     workers: int,
     restarts: int,
     observe: Callable[[dict[str, Any]], object] = lambda _: None,
+    settings: Settings | None = None,
 ) -> Literal["finished", "interrupted"]:
     """Runs or goes on with the job in ``spec.directory``; ``observe`` gets every line of its log as it is written.
 
     A worker that dies is started again with all others, ``restarts`` times.  SIGTERM and SIGINT are handed on: the
-    workers take a last checkpoint and end.  Raises TrainingFailed with the job's own reason.
+    workers take a last checkpoint and end.  The workers get ``settings``; without them this process's own environment.
+    Raises TrainingFailed with the job's own reason.
     """
     job = spec.directory / JOB
     (spec.directory / "workers").mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,10 @@ def run_workers(
     seen = len(journal.read_bytes().splitlines()) if journal.exists() else 0
     with (spec.directory / WORKER_OUTPUT).open("ab") as output:
         process = subprocess.Popen(
-            torchrun_command(job, workers, restarts), stdout=output, stderr=subprocess.STDOUT, env=_environment()
+            torchrun_command(job, workers, restarts),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(settings),
         )
         with _signals_handed_to(process) as interrupted:
             try:
@@ -85,12 +91,13 @@ def run_workers(
     raise TrainingFailed(_reason(spec.directory, code))
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: Settings | None) -> dict[str, str]:
     """The launcher's own, and what keeps workers of one machine on its loopback."""
     root = str(Path(runtime.__file__).parent.parent)
     path = os.environ.get("PYTHONPATH", "")
     return {
         **os.environ,
+        **(settings.variables() if settings else {}),
         "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
         "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", "lo"),

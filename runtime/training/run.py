@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -94,11 +95,14 @@ def run(
     *,
     observe: Callable[[str, dict[str, Any]], object] = lambda kind, entry: None,
     tracker: Tracker = NO_TRACKER,
+    trackers: Callable[[str], AbstractContextManager[Tracker]] | None = None,
 ) -> RunResult:
     """Runs, or goes on where an earlier call in the same directory stopped: finished models are not fitted again.
 
-    ``observe(kind, entry)`` gets every line of the trainers' logs.  Raises FalajError; what was reached is kept.
+    ``observe(kind, entry)`` gets every line of the trainers' logs.  ``trackers(kind)`` opens a tracker for one model,
+    where one for all would mix their figures.  Raises FalajError; what was reached is kept.
     """
+    tracker_of = trackers or (lambda _kind: nullcontext(tracker))
     unknown = [kind for kind in request.kinds if kind not in KINDS]
     if unknown:
         raise ConfigurationError(f"trainer {', '.join(unknown)} does not exist; choose {', '.join(KINDS)}")
@@ -109,8 +113,11 @@ def run(
     data.schema.write(directory / "schema.json")
     observe("prepare", {"event": "finished", "rows": {name: rows.count for name, rows in data.rows.items()}})
     lineage = lineage_of(data)
-    models = tuple(_model(settings, request, data, lineage, kind, directory, observe, tracker) for kind in kinds)
-    result = RunResult(directory, lineage, models)
+    models = []
+    for kind in kinds:
+        with tracker_of(kind) as own:
+            models.append(_model(settings, request, data, lineage, kind, directory, observe, own))
+    result = RunResult(directory, lineage, tuple(models))
     _write_report(result)
     tracker.log_artifact(directory / REPORT)
     return result

@@ -123,7 +123,9 @@ class TabularNetworkTrainer:
             context.observe(entry)
             _track(entry, context)
 
-        status = run_workers(spec, workers=context.workers, restarts=context.restarts, observe=observe)
+        status = run_workers(
+            spec, workers=context.workers, restarts=context.restarts, observe=observe, settings=context.settings
+        )
         if status == "interrupted":
             raise TrainingFailed(f"{context.directory}: interrupted; `train resume` goes on from its last checkpoint")
         return finished_model(spec, seconds=time.monotonic() - started)

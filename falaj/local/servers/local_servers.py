@@ -82,13 +82,18 @@ class LocalServers:
             running = self.running()
             return [running[name] for name in names]
 
-    def stop(self) -> list[str]:
-        """Ends all of them; returns the names of those that ran.  Their data stays."""
+    def stop(self, names: Iterable[str] | None = None) -> list[str]:
+        """Ends those of ``names``, or all of them; returns the names of those that ran.  Their data stays."""
         if not self._directory.is_dir():
             return []
         with self._locked():
             try:
-                return self._processes.stop()
+                if names is None:
+                    return self._processes.stop()
+                ran = [name for name in names if name in self.running()]
+                for name in ran:
+                    self._processes.stop_one(name)
+                return ran
             except ProcessError as error:
                 raise LocalServerError(str(error)) from error
 

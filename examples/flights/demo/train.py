@@ -1,0 +1,77 @@
+"""Both models, and the logistic regression that they must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from examples.flights.demo.features import Features
+from examples.flights.demo.scope import Scope
+from runtime.lineage.artifacts import Artifact, Kind
+from runtime.lineage.steps import step
+from runtime.training.kinds import BASELINE
+from runtime.training.run import REPORT, RunRequest, RunResult, run
+
+if TYPE_CHECKING:
+    from runtime.settings import Settings
+    from runtime.training.journal import Tracker
+
+MODEL: Final = "flights-delay"
+KINDS: Final = ("boosted_trees", "tabular_network")
+SLICES: Final = ("carrier", "origin")
+WORKERS: Final = 2
+"""Of the network, under torchrun."""
+
+
+def train(
+    settings: Settings,
+    features: Features,
+    scope: Scope,
+    directory: Path,
+    observe: Callable[[str, dict[str, Any]], object],
+) -> RunResult:
+    """Fits and judges; what an earlier call in ``directory`` finished is not fitted again."""
+    name = f"{settings.tenant}/{MODEL}/{features.training_set.id}"
+    request = RunRequest(
+        configuration=scope.training,
+        training_set=features.training_set_uri,
+        kinds=KINDS,
+        workers=WORKERS,
+        restarts=1,
+        checkpoints=f"s3://{settings.model_bucket}/training/{name}/checkpoints",
+        slices=SLICES,
+    )
+    with step(settings, "train.run") as running:
+        running.read(features.training_set_artifact)
+        trackers = None if (directory / REPORT).exists() else _trackers(settings, features)
+        result = run(settings, request, directory, observe=observe, trackers=trackers)
+        for model in result.models:
+            running.made(
+                Artifact(Kind.CHECKPOINT, f"{MODEL}/{model.kind}", model.model_digest),
+                {"auc": round(model.test.auc, 4), "log_loss": round(model.test.log_loss, 4)},
+            )
+        lineage = result.lineage
+        running.note(
+            configuration_digest=lineage.configuration_digest,
+            code_digest=lineage.code_digest,
+            environment_digest=lineage.environment_digest,
+            seed=scope.training.seed,
+        )
+    return result
+
+
+def _trackers(settings: Settings, features: Features) -> Callable[[str], AbstractContextManager[Tracker]]:
+    """A run of MLflow for each model; the baseline needs none of its own."""
+    from runtime.registry.tracking import Tracking
+    from runtime.training.journal import NO_TRACKER
+
+    tracking = Tracking(settings)
+
+    def tracker(kind: str) -> AbstractContextManager[Tracker]:
+        if kind == BASELINE:
+            return nullcontext(NO_TRACKER)
+        return tracking.run(MODEL, f"{kind}-{features.training_set.id}")
+
+    return tracker
