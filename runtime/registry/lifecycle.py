@@ -84,7 +84,7 @@ class Registry:
                 if not known:
                     details = {"location": location, "author": package.manifest.author}
                     audit.append(Event(actor, "register", name, version.version, digest, details))
-            running.made(Artifact(Kind.PACKAGE, name, digest), {"location": location, "kind": package.manifest.kind})
+            running.read(Artifact(Kind.PACKAGE, name, digest), {"location": location, "kind": package.manifest.kind})
             running.made(_artifact(version), {"package": digest, "model_digest": package.manifest.model_digest})
         return version
 

@@ -23,6 +23,8 @@ class Scope:
     stream_from: datetime.datetime
     until: datetime.datetime
     training: TrainingConfiguration
+    workers: int = 2
+    """Of the network, under torchrun."""
     skew_rows: int = 300
     """Keys for which training and serving are compared."""
 

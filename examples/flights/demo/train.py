@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 MODEL: Final = "flights-delay"
 KINDS: Final = ("boosted_trees", "tabular_network")
 SLICES: Final = ("carrier", "origin")
-WORKERS: Final = 2
-"""Of the network, under torchrun."""
 
 
 def train(
@@ -38,7 +36,7 @@ def train(
         configuration=scope.training,
         training_set=features.training_set_uri,
         kinds=KINDS,
-        workers=WORKERS,
+        workers=scope.workers,
         restarts=1,
         checkpoints=f"s3://{settings.model_bucket}/training/{name}/checkpoints",
         slices=SLICES,
