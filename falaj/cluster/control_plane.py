@@ -63,8 +63,8 @@ class Options:
     audit: bool = True
     """Whether the API server writes its audit log."""
     heap_growth_percent: int = 100
-    """How far the API server's heap grows between two collections (GOGC).  A burst of thousands of pods spends a third
-    of its processor time on collections at 100; more trades memory for it."""
+    """How far each program's heap grows between two collections (GOGC).  At 100 the API server spends a third of its
+    processor time on them while thousands of pods are placed; more trades memory for it."""
 
 
 @dataclass(frozen=True)
@@ -288,10 +288,10 @@ class ControlPlane:
         layout, paths = self._layout, binaries.programs
         trust = _digest(layout.authority.certificate_path)
 
-        def program(
-            name: str, command: tuple[str, ...], *files: Path, environment: tuple[tuple[str, str], ...] = ()
-        ) -> Program:
-            return Program(name, command, environment, " ".join([trust, *map(_digest, files)]))
+        collector = ("GOGC", str(options.heap_growth_percent))
+
+        def program(name: str, command: tuple[str, ...], *files: Path) -> Program:
+            return Program(name, command, (collector,), " ".join([trust, *map(_digest, files)]))
 
         made = [
             program(ETCD, configuration.etcd_command(paths[ETCD], layout, ports)),
@@ -300,7 +300,6 @@ class ControlPlane:
                 configuration.api_server_command(paths[API_SERVER], layout, ports),
                 layout.config("encryption.json"),
                 layout.config("audit-policy.json"),
-                environment=(("GOGC", str(options.heap_growth_percent)),),
             ),
             program(
                 CONTROLLER_MANAGER,
@@ -318,7 +317,7 @@ class ControlPlane:
         if options.autoscaler:
             read = " ".join(map(_digest, (layout.config("instance-types.json"), layout.client_config(KARPENTER))))
             command = karpenter.command(paths[KARPENTER], layout, ports)
-            made.append(Program(KARPENTER, command, karpenter.environment(layout), f"{trust} {read}"))
+            made.append(Program(KARPENTER, command, (collector, *karpenter.environment(layout)), f"{trust} {read}"))
         return {each.name: each for each in made}
 
     def _write_configuration(self, ports: Mapping[str, int], options: Options) -> None:

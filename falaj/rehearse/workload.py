@@ -28,6 +28,22 @@ BATCH_JOB: Final = "batch"
 
 _IMAGES: Final = Images("registry.invalid/rehearsal", dict.fromkeys(REPOSITORIES, "sha256:" + "0" * 64))
 """Nothing is pulled: the nodes are simulated."""
+_READ_FOR_PLACEMENT: Final = frozenset(
+    {
+        "affinity",
+        "nodeSelector",
+        "overhead",
+        "priorityClassName",
+        "resourceClaims",
+        "restartPolicy",
+        "schedulerName",
+        "schedulingGates",
+        "terminationGracePeriodSeconds",
+        "tolerations",
+        "topologySpreadConstraints",
+    }
+)
+_READ_OF_CONTAINERS: Final = frozenset({"name", "image", "ports", "resources", "restartPolicy"})
 _IGNORE_DISRUPTION: Final = {
     "action": "Ignore",
     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
@@ -134,11 +150,26 @@ def _pod(vcpu: float, memory_gib: float, placed: Mapping[str, Any]) -> dict[str,
 
 
 def _stamped(template: Mapping[str, Any], group: str, role: str) -> dict[str, Any]:
-    """The template with its part on its label, and the account that every namespace has."""
+    """The template with its part on its label, the account that every namespace has, and what placement reads of it."""
     metadata = dict(template["metadata"])
     metadata["labels"] = {**metadata["labels"], ROLE_LABEL: role, GROUP_LABEL: group}
-    spec = {key: value for key, value in template["spec"].items() if key != "serviceAccount"}
-    return {"metadata": metadata, "spec": {**spec, "serviceAccountName": "default"}}
+    return {"metadata": metadata, "spec": {**lean(template["spec"]), "serviceAccountName": "default"}}
+
+
+def lean(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod's spec less what neither scheduler nor autoscaler reads: environment, volumes without a claim, probes.
+
+    Two thirds of the API server's work for a pod is to decode, compare and send on its spec, again at every change.
+    """
+    kept = {key: value for key, value in spec.items() if key in _READ_FOR_PLACEMENT}
+    for kind in ("initContainers", "containers"):
+        if spec.get(kind):
+            kept[kind] = [
+                {key: value for key, value in container.items() if key in _READ_OF_CONTAINERS}
+                for container in spec[kind]
+            ]
+    claims = [volume for volume in spec.get("volumes", ()) if "persistentVolumeClaim" in volume]
+    return {**kept, **({"volumes": claims} if claims else {}), "automountServiceAccountToken": False}
 
 
 def _deployment(name: str, role: str, replicas: int, template: Mapping[str, Any], match: Mapping[str, str]) -> Manifest:
