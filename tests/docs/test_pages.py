@@ -47,6 +47,7 @@ def test_command_on_a_page_exists_with_its_options(page: str, text: str) -> None
         found = command.get_command(click.Context(command), words[0])
         assert found is not None, f"{page}: `{text}`: no command `{words[0]}`"
         command, words = found, words[1:]
+    words = words[: words.index("--")] if "--" in words else words  # what follows is another program's
     known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [w for w in words if w.startswith("-") and w.split("=")[0] not in known | {"--help", "-h"}]
     assert not unknown, f"{page}: `{text}` has no option {unknown[0]}"

@@ -121,13 +121,16 @@ def _metrics(outcome: Outcome) -> Table:
     start, end = training.lineage.periods["test"]
     table = _table(
         f"judged on flights of {start[:10]} to {end[:10]}, trained on {training.lineage.train_rows:,} before",
-        "model", "rows", "AUC", "log-loss", "Brier", "calibration error",
+        "model", "rows", "AUC", "above baseline", "log-loss", "Brier", "calibration error",
     )  # fmt: skip
     for model in training.models:
         mark = " (champion)" if model.kind == outcome.released.kind else ""
         test = model.test
-        figures = (test.auc, test.log_loss, test.brier, test.calibration_error)
-        table.add_row(model.kind + mark, f"{test.rows:,}", *(f"{figure:.4f}" for figure in figures))
+        above = outcome.above_baseline.get(model.kind)
+        more = f"{above.value:+.4f} ({above.low:+.4f} to {above.high:+.4f})" if above else "the baseline"
+        figures = (test.log_loss, test.brier, test.calibration_error)
+        cells = (f"{test.rows:,}", f"{test.auc:.4f}", more, *(f"{figure:.4f}" for figure in figures))
+        table.add_row(model.kind + mark, *cells)
     return table
 
 

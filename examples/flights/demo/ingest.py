@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONSUMER: Final = "flights-demo"
 IDLE_SECONDS: Final = 1.0
-Observe = Callable[[str, int, int], object]
+Observe = Callable[[str, int, int], None]
 """What is at work, how much of it is done, how much there is."""
 
 

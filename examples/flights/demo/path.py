@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runtime.ingestion.batch import BatchResult
     from runtime.ingestion.consumer import StreamResult
     from runtime.registry.gates import GatePolicy
+    from runtime.registry.intervals import Interval
     from runtime.settings import Settings
     from runtime.training.run import RunResult
 
@@ -31,14 +32,8 @@ _COUNTED: Final = ("step", "epoch", "resumed", "member")
 class Steps(Protocol):
     """Shows and times the steps."""
 
-    def step(self, title: str) -> _Running:
+    def step(self, title: str) -> AbstractContextManager[Observe]:
         """A step that runs while the block does."""
-
-
-class _Running(Protocol):
-    def __enter__(self) -> Observe: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,8 @@ class Outcome:
     materialisation: Materialisation
     skew: SkewReport
     training: RunResult
+    above_baseline: Mapping[str, Interval]
+    """AUC of each model minus the logistic regression's."""
     released: Released
     picture: Path
 
@@ -93,6 +90,8 @@ def run(settings: Settings, scope: Scope, state: Path, policy: GatePolicy, steps
 
             directory = state / "runs" / features.training_set.id
             trained = train.train(complete, features, scope, directory, _training_progress(observe))
+        with steps.step("comparison with the baseline"):
+            above = train.above_baseline(trained)
         with steps.step("release") as observe:
             from examples.flights.demo import release
 
@@ -102,7 +101,7 @@ def run(settings: Settings, scope: Scope, state: Path, policy: GatePolicy, steps
             released = release.release(complete, trained, features, kind, document, package, policy, observe)
         with steps.step("lineage"):
             picture = _draw(complete, released, state / "lineage.svg")
-    return Outcome(complete, batch, stream, features, done, skew, trained, released, picture)
+    return Outcome(complete, batch, stream, features, done, skew, trained, above, released, picture)
 
 
 def _draw(settings: Settings, released: Released, path: Path) -> Path:

@@ -118,7 +118,7 @@ def _packaged(
         kind=kind,
         card=read_card(CARD),
         author=AUTHOR,
-        personal_views={view.name: view.pii for view in (*catalogue.views, *catalogue.on_demand)},
+        personal_views={view.name: view.pii for view in catalogue.all_views},
         skew=skew_evidence(skew),
         requirements=REQUIREMENTS,
     )

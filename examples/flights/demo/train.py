@@ -15,12 +15,15 @@ from runtime.training.kinds import BASELINE
 from runtime.training.run import REPORT, RunRequest, RunResult, run
 
 if TYPE_CHECKING:
+    from runtime.registry.intervals import Interval
     from runtime.settings import Settings
     from runtime.training.journal import Tracker
 
 MODEL: Final = "flights-delay"
 KINDS: Final = ("boosted_trees", "tabular_network")
 SLICES: Final = ("carrier", "origin")
+RESAMPLES: Final = 200
+"""For the comparison that is shown; the gates judge by their own."""
 
 
 def train(
@@ -58,6 +61,17 @@ def train(
             seed=scope.training.seed,
         )
     return result
+
+
+def above_baseline(result: RunResult) -> dict[str, Interval]:
+    """By how much the AUC of each model is above the baseline's on the test period, with 95 % intervals."""
+    from runtime.registry.assembly import read_scores
+    from runtime.registry.intervals import difference_with_intervals
+
+    scores = {model.kind: read_scores(model.scores) for model in result.models}
+    return {
+        kind: difference_with_intervals(scores[kind], scores[BASELINE], resamples=RESAMPLES)[0]["auc"] for kind in KINDS
+    }
 
 
 def _trackers(settings: Settings, features: Features) -> Callable[[str], AbstractContextManager[Tracker]]:

@@ -21,6 +21,7 @@ from examples.flights.demo.display import Display
 from examples.flights.demo.path import Outcome
 from examples.flights.demo.scope import Scope, year
 from falaj.local.servers import postgresql, valkey
+from runtime.aws import client
 from runtime.cli import cli
 from runtime.errors import InputError
 from runtime.lineage.artifacts import Kind
@@ -138,6 +139,29 @@ def test_both_models_know_more_than_the_share_of_late_flights(demonstration: Dem
     for test in models.values():
         assert test.rows > 3_000
         assert test.auc > 0.55
+
+
+def test_no_row_of_the_training_set_saw_an_outcome_from_after_its_prediction(demonstration: Demonstration) -> None:
+    """The set that the models read, against every outcome of the plane that was known by then, joined the slow way."""
+    outcome = demonstration.first
+    bucket, _, key = outcome.features.training_set.uri.removeprefix("s3://").partition("/")
+    rows = pl.read_parquet(client(outcome.settings, "s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    outcomes = flights(outcome).select("tailnum", "known_at", known_delay="arr_delay_minutes")
+    known = (
+        rows.select("flight_id", "tailnum", "event_timestamp")
+        .join(outcomes, on="tailnum")
+        .filter(pl.col("known_at") <= pl.col("event_timestamp"))
+        .sort("known_at")
+    )
+    last = known.filter(pl.col("known_at") == pl.col("known_at").max().over("flight_id"))
+    seen = rows.join(last.group_by("flight_id").agg("known_delay"), on="flight_id", how="left")
+    plausible = pl.col("known_delay").list.contains(pl.col("tail_arr_delay_minutes"), nulls_equal=True)
+    nothing_known = pl.col("known_delay").is_null() & pl.col("tail_arr_delay_minutes").is_null()
+    assert seen.height > 12_000
+    assert seen.filter(pl.col("known_delay").is_not_null()).height > 8_000
+    assert seen.filter(~(plausible | nothing_known).fill_null(False)).height == 0
+    # Predictions are made an hour before departure: nothing younger than that can be known of the plane.
+    assert rows["minutes_since_tail_arrival"].min() >= 60
 
 
 def test_training_and_serving_agree_on_every_feature(demonstration: Demonstration) -> None:
