@@ -65,16 +65,19 @@ def test_smb_passes(smb: Report, name: str) -> None:
     assert misses(drill_of(smb, name)) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DRILLS)
 def test_enterprise_with_16_gpus_passes(enterprise: Report, name: str) -> None:
     assert misses(drill_of(enterprise, name)) == []
 
 
+@pytest.mark.long
 def test_gang_starts_in_one_zone(enterprise: Report) -> None:
     after = drill_of(enterprise, "scale-from-zero").after
     assert (after.gangs, after.gangs_in_one_zone) == (1, 1)
 
 
+@pytest.mark.long
 def test_lost_zone_is_empty_and_serving_stands_elsewhere(enterprise: Report) -> None:
     drill = drill_of(enterprise, "zone-loss")
     assert {group.zone for group in drill.before.node_groups} == {"mec1-az1", "mec1-az3"}
@@ -82,6 +85,7 @@ def test_lost_zone_is_empty_and_serving_stands_elsewhere(enterprise: Report) -> 
     assert drill.after.pods["serving"] == drill.before.pods["serving"]
 
 
+@pytest.mark.long
 def test_no_pool_grows_past_its_nodes(enterprise: Report) -> None:
     """Upstream's simulated nodes are counted at what was asked of them; ours at what they have."""
     most = {pool.name: pool.max_nodes for pool in load("enterprise").node_pools}
@@ -92,6 +96,7 @@ def test_no_pool_grows_past_its_nodes(enterprise: Report) -> None:
         assert {name: count for name, count in counts.items() if count > most[name]} == {}
 
 
+@pytest.mark.long
 def test_interruption_takes_spot_nodes_back_and_their_pods_stand_again(enterprise: Report) -> None:
     drill = drill_of(enterprise, "spot-interruption")
     assert drill.placement is not None and drill.placement.pods >= 1
