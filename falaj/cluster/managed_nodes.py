@@ -5,52 +5,54 @@ They carry the labels, taints and sizes that EKS gives them, so that what is sch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from blueprints import Blueprint
-from blueprints.placement import PoolPlacement, place, region_of
-from blueprints.region import InstanceType
+from blueprints.placement import Placement, place, region_of
+from blueprints.region import Catalogue, InstanceType
 from blueprints.schema import NodePool
 from falaj.cluster import karpenter
-from manifests.scheduling import CAPACITY_LABEL, HOST_LABEL, POOL_LABEL, PURPOSE_LABEL, ZONE_LABEL, taint
+from falaj.cluster.kwok import fake_node
+from manifests.node_pools import INSTANCE_TYPE
+from manifests.scheduling import ZONE_ID_LABEL, ZONE_LABEL, pool_labels, taint
 
 
-def managed_nodes(blueprint: Blueprint) -> list[dict[str, Any]]:
-    """Nodes to create: ``desired_nodes`` of each system pool, in turn over the zones where the blueprint places it.
+def managed_nodes(
+    blueprint: Blueprint,
+    placement: Placement | None = None,
+    region: Catalogue | None = None,
+    *,
+    zones: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Nodes to create: ``desired_nodes`` of each system pool, in turn over ``zones`` (default: where it is placed).
 
     Raises PlacementError for a blueprint that has no place.
     """
-    placement, region = place(blueprint), region_of(blueprint)
-    made: list[dict[str, Any]] = []
-    for pool in blueprint.node_pools:
-        if pool.purpose == "system":
-            made += _nodes(pool, placement.pools[pool.name], region.instance(pool.instance_types[0]))
-    return made
+    region = region or region_of(blueprint)
+    placement = placement or place(blueprint, region)
+    return [
+        node
+        for pool in blueprint.node_pools
+        if pool.purpose == "system"
+        for node in _nodes(pool, zones or placement.pools[pool.name].zones, region.instance(pool.instance_types[0]))
+    ]
 
 
-def _nodes(pool: NodePool, placed: PoolPlacement, kind: InstanceType) -> Iterator[dict[str, Any]]:
+def _nodes(pool: NodePool, zones: Sequence[str], kind: InstanceType) -> Iterator[dict[str, Any]]:
     capacity = {"cpu": str(kind.vcpu), "memory": f"{int(kind.memory_gib)}Gi", "pods": str(kind.max_pods)}
-    for index in range(pool.desired_nodes):
-        zone = placed.zones[index % len(placed.zones)]
-        name = f"{pool.name}-{zone}-{index}"
+    for number in range(pool.desired_nodes):
+        zone = zones[number % len(zones)]
         labels = {
-            HOST_LABEL: name,
-            "kubernetes.io/os": "linux",
+            **pool_labels(pool),
             "kubernetes.io/arch": karpenter.ARCHITECTURES[kind.architecture],
-            "node.kubernetes.io/instance-type": kind.name,
             "eks.amazonaws.com/nodegroup": pool.name,
-            "topology.k8s.aws/zone-id": zone,
+            INSTANCE_TYPE: kind.name,
             ZONE_LABEL: zone,
-            POOL_LABEL: pool.name,
-            PURPOSE_LABEL: pool.purpose,
-            CAPACITY_LABEL: pool.capacity.replace("_", "-"),
-            **pool.labels,
+            ZONE_ID_LABEL: zone,
         }
         yield {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": labels},
+            **fake_node(f"{pool.name}-{number + 1}-{zone}", labels=labels),
             "spec": {"taints": [taint(each) for each in pool.taints]},
             "status": {"capacity": capacity, "allocatable": karpenter.allocatable(kind)},
         }

@@ -101,7 +101,7 @@ class Stage:
             self._client = self._closing.enter_context(self._plane.client())
             self._lay_out()
             self._observer = self._closing.enter_context(Observer(self._client.endpoint, NAMESPACE))
-            self._wait_until_seen(len(list(system_nodes(self.planned))))
+            self._wait_until_seen(len(system_nodes(self.planned)))
         except BaseException:
             self._closing.close()
             raise
