@@ -6,7 +6,7 @@ domain.  Keys rotate every year, wait 30 days before they are deleted, and never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi_aws import ebs, kms
@@ -54,15 +54,11 @@ class Encryption(PlatformComponent):
         self.key_ids = {}
         self.alias_names = {}
         for domain in sorted(domains, key=lambda domain: domain.name):
-            key = kms.Key(
+            key, alias = customer_managed_key(
+                self,
                 f"{name}-{domain.name}",
+                alias_name=f"alias/{environment.project}/{environment.stack}/{domain.name}",
                 description=f"{environment.prefix}: {domain.name} data ({domain.data_class.value})",
-                key_usage="ENCRYPT_DECRYPT",
-                customer_master_key_spec="SYMMETRIC_DEFAULT",
-                enable_key_rotation=True,
-                rotation_period_in_days=ROTATION_PERIOD_DAYS,
-                deletion_window_in_days=DELETION_WINDOW_DAYS,
-                multi_region=False,
                 policy=key_policy(
                     domain,
                     environment,
@@ -70,13 +66,6 @@ class Encryption(PlatformComponent):
                     auto_scaling_role_exists=auto_scaling_role_exists,
                 ),
                 tags=environment.data_tags(domain),
-                opts=self.child_opts(protect=self.protect_data),
-            )
-            alias = kms.Alias(
-                f"{name}-{domain.name}",
-                name=f"alias/{environment.project}/{environment.stack}/{domain.name}",
-                target_key_id=key.key_id,
-                opts=self.child_opts(),
             )
             self.key_arns[domain.name] = key.arn
             self.key_ids[domain.name] = key.key_id
@@ -89,6 +78,33 @@ class Encryption(PlatformComponent):
         )
         ebs.EncryptionByDefault(f"{name}-volumes", enabled=True, opts=self.child_opts(depends_on=[default_key]))
         self.register_declared_outputs()
+
+
+def customer_managed_key(
+    component: PlatformComponent,
+    name: str,
+    *,
+    alias_name: str,
+    description: str,
+    policy: pulumi.Input[str],
+    tags: Mapping[str, str],
+) -> tuple[kms.Key, kms.Alias]:
+    """Declare a key and its alias as children of ``component``: rotating, of one Region, protected as its data is."""
+    key = kms.Key(
+        name,
+        description=description,
+        key_usage="ENCRYPT_DECRYPT",
+        customer_master_key_spec="SYMMETRIC_DEFAULT",
+        enable_key_rotation=True,
+        rotation_period_in_days=ROTATION_PERIOD_DAYS,
+        deletion_window_in_days=DELETION_WINDOW_DAYS,
+        multi_region=False,
+        policy=policy,
+        tags=dict(tags),
+        opts=component.child_opts(protect=component.protect_data),
+    )
+    alias = kms.Alias(name, name=alias_name, target_key_id=key.key_id, opts=component.child_opts())
+    return key, alias
 
 
 def _check_domains(domains: Sequence[DataDomain]) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pulumi
-from pulumi_aws import kms
 
 from blueprints.schema import Tenant
 from components.base import PlatformComponent
-from components.encryption import DELETION_WINDOW_DAYS, ROTATION_PERIOD_DAYS
+from components.encryption import customer_managed_key
 from components.key_policies import tenant_key_policy
 from components.naming import Environment, check_tags
 from components.workloads import tenant_workload
@@ -46,26 +45,15 @@ class TenantKeys(PlatformComponent):
         key_arns: dict[str, pulumi.Output[str]] = {}
         alias_names: dict[str, pulumi.Output[str]] = {}
         for tenant in sorted(tenants, key=lambda tenant: tenant.name):
-            key = kms.Key(
+            key, alias = customer_managed_key(
+                self,
                 f"{name}-{tenant.name}",
+                alias_name=f"alias/{environment.project}/{environment.stack}/tenants/{tenant.name}",
                 description=f"{environment.prefix}: tenant {tenant.name} ({tenant.data_class.value})",
-                key_usage="ENCRYPT_DECRYPT",
-                customer_master_key_spec="SYMMETRIC_DEFAULT",
-                enable_key_rotation=True,
-                rotation_period_in_days=ROTATION_PERIOD_DAYS,
-                deletion_window_in_days=DELETION_WINDOW_DAYS,
-                multi_region=False,
                 policy=tenant_key_policy(
                     environment, role_name=environment.physical_name(tenant_workload(tenant).name)
                 ),
                 tags=tags[tenant.name],
-                opts=self.child_opts(protect=self.protect_data),
-            )
-            alias = kms.Alias(
-                f"{name}-{tenant.name}",
-                name=f"alias/{environment.project}/{environment.stack}/tenants/{tenant.name}",
-                target_key_id=key.key_id,
-                opts=self.child_opts(),
             )
             key_arns[tenant.name] = key.arn
             alias_names[tenant.name] = alias.name
