@@ -219,18 +219,18 @@ class _CostInBackground:
         return self._cost
 
     def _price(self) -> None:
-        if not self._name:
-            return
-        import blueprints
         from blueprints.cost import estimate
         from blueprints.errors import BlueprintError
         from falaj.cli.summary_view import MonthlyCost
+        from falaj.local.attached_cluster import blueprint_of
 
         with suppress(BlueprintError, ValueError):
-            blueprint = blueprints.load(self._name, json.loads(self._overrides))
+            blueprint = blueprint_of(self._name, json.loads(self._overrides))
+            if blueprint is None:
+                return
             bill = estimate(blueprint)
             budget = blueprint.budget.usd_per_month
-            self._cost = MonthlyCost(self._name, bill.usd_per_month, bill.aed_per_month, budget)
+            self._cost = MonthlyCost(blueprint.name, bill.usd_per_month, bill.aed_per_month, budget)
 
 
 def _next_steps(command: str, summary: Summary) -> list[str]:
