@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,14 @@ PREFERRED_PORTS: Final = {POSTGRESQL: 4632, VALKEY: 4679, KAFKA: 4692, "kafka-co
 
 START_TIMEOUT_SECONDS: Final = 60.0
 KAFKA_START_TIMEOUT_SECONDS: Final = 120.0
+ANSWER_TIMEOUT_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.02
+
+_ANSWERS: Final[dict[str, Callable[[int], bool]]] = {
+    POSTGRESQL: postgresql.answers,
+    VALKEY: valkey.answers,
+    KAFKA: kafka.answers,
+}
 
 _STOP_SIGNALS: Final = {POSTGRESQL: signal.SIGINT}
 """At SIGTERM PostgreSQL waits until its last client has gone."""
@@ -75,7 +84,7 @@ class LocalServers:
                     if not process.alive:
                         self._processes.stop_one(name)
                 for name in names:
-                    if name not in self.running():
+                    if not self._answers(name):
                         self._start(name, report)
             except ProcessError as error:
                 raise LocalServerError(str(error)) from error
@@ -99,20 +108,31 @@ class LocalServers:
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
+    def _answers(self, name: str) -> bool:
+        """Whether ``name`` runs and answers; one that just came up, or is about to go, is given time to say which."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
+        while running := self.running().get(name):
+            if _ANSWERS[name](running.port):
+                return True
+            if time.monotonic() > deadline:
+                raise LocalServerError(
+                    f"{name} (pid {running.pid}) runs and does not answer on port {running.port} after "
+                    f"{ANSWER_TIMEOUT_SECONDS:g} s; its log is {running.log}; `falaj local stop` ends it"
+                )
+            time.sleep(_POLL_SECONDS)
+        return False
+
     def _start(self, name: str, report: Callable[[str], None]) -> None:
         self._processes.stop_one(name)
         port = self._port(name)
         data = self._directory / name
-        answers, timeout = postgresql.answers, START_TIMEOUT_SECONDS
         if name == POSTGRESQL:
             postgresql.initialise(data)
             command = postgresql.command(data, port)
         elif name == VALKEY:
-            answers = valkey.answers
             data.mkdir(parents=True, exist_ok=True)
             command = valkey.command(data, port)
         else:
-            answers, timeout = kafka.answers, KAFKA_START_TIMEOUT_SECONDS
             tools = self._directory.parent.parent / "tools"
             if not (tools / f"kafka-{kafka.VERSION}").is_dir():
                 report(f"fetching Kafka {kafka.VERSION} with Maven (43 MB, once)")
@@ -121,7 +141,10 @@ class LocalServers:
         program = Program(name, command, stop_signal=_STOP_SIGNALS.get(name, signal.SIGTERM))
         process = self._processes.start(program)
         try:
-            self._processes.wait_ready({name: lambda: answers(port)}, timeout)
+            self._processes.wait_ready(
+                {name: lambda: _ANSWERS[name](port)},
+                KAFKA_START_TIMEOUT_SECONDS if name == KAFKA else START_TIMEOUT_SECONDS,
+            )
         except ProcessError:
             self._forget_ended([process])
             raise
