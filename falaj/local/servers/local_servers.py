@@ -80,11 +80,12 @@ class LocalServers:
         with self._locked():
             self._processes.end_strays()
             try:
-                for name, process in self._processes.recorded().items():
-                    if not process.alive:
-                        self._processes.stop_one(name)
+                # All of them before the first start: one found dead later would be taken for a failure of that start.
+                up = {name for name in self._processes.recorded() if self._answers(name)}
+                for name in self._processes.recorded().keys() - up:
+                    self._processes.stop_one(name)
                 for name in names:
-                    if not self._answers(name):
+                    if name not in up:
                         self._start(name, report)
             except ProcessError as error:
                 raise LocalServerError(str(error)) from error
