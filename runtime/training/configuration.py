@@ -83,18 +83,35 @@ class DataConfiguration(_Model):
 
 
 class CheckpointConfiguration(_Model):
-    """When and how checkpoints are taken."""
+    """When and how checkpoints are taken.
+
+    The interval is what a worker killed at any moment may cost.  A checkpoint begins twice in it: uploading one while
+    training goes on takes up to half of it, and the next waits until that one is committed.  While the store refuses
+    them training goes on, and more than an interval is at risk.
+    """
 
     every_steps: int = Field(default=0, ge=0, le=10_000_000)
-    """0: by time only."""
+    """Most steps that have to be done again.  0: by time only."""
     every_seconds: float = Field(default=60.0, ge=0, le=86_400)
-    """0: by steps only.  Spot capacity is taken back with two minutes' notice; a lost machine gives none."""
+    """Most seconds of work that have to be done again, to a step or two.  0: by steps only.
+
+    Spot capacity is taken back with two minutes' notice; a lost machine gives none."""
     keep: int = Field(default=3, ge=2, le=100)
     """At least two, so that a damaged newest one leaves another."""
     retry_seconds: float = Field(default=30.0, ge=0.1, le=3600)
     """How long one save keeps trying before it counts as failed."""
-    failures_allowed: int = Field(default=5, ge=0, le=1000)
-    """Saves in a row that may fail before the job gives up."""
+    failures_allowed: int = Field(default=10, ge=0, le=1000)
+    """Saves in a row that may fail before the job gives up; two fall into an interval."""
+
+    @property
+    def steps_between(self) -> int:
+        """From the beginning of one checkpoint to that of the next; 0: by time only."""
+        return max(1, self.every_steps // 2) if self.every_steps else 0
+
+    @property
+    def seconds_between(self) -> float:
+        """The same in seconds; 0: by steps only."""
+        return self.every_seconds / 2
 
 
 class TabularNetworkParameters(_Model):

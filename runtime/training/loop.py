@@ -212,7 +212,7 @@ class TrainingLoop:
             return self._steps(batches)
 
     def _steps(self, batches: Iterator[NetworkBatch]) -> bool:
-        progress, every_steps = self.progress, self._configuration.checkpoints.every_steps
+        progress, steps_between = self.progress, self._configuration.checkpoints.steps_between
         self._throughput.restart()
         for batch in batches:
             started = self._exchange.mark()
@@ -230,7 +230,7 @@ class TrainingLoop:
             if told is not None and told.stop:
                 self._drain()
                 return True
-            if (every_steps and progress.step % every_steps == 0) or (told is not None and told.save):
+            if (steps_between and progress.step % steps_between == 0) or (told is not None and told.save):
                 self._save()
             self._saver.check()
         if self._workers.leads:
@@ -264,7 +264,7 @@ class TrainingLoop:
 
     def _save_is_due(self) -> bool:
         """Asked by the leader once; all workers save when they hear of it, a step later."""
-        seconds = self._configuration.checkpoints.every_seconds
+        seconds = self._configuration.checkpoints.seconds_between
         due = seconds > 0 and time.monotonic() - self._last_save >= seconds
         if not self._workers.leads or self._save_asked_for or not due:
             return False
@@ -276,6 +276,8 @@ class TrainingLoop:
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         self._saver.save(self.progress.step, tensors, self.progress.model_dump())
         self._last_save, self._save_asked_for = time.monotonic(), False
+        if self._configuration.checkpoints.every_steps == 1:
+            self._saver.finish()  # there is no half of one step in which it could be uploaded
 
     def _judge(self, batches: Iterator[NetworkBatch]) -> None:
         """Validation loss after an epoch; keeps the weights if they are the best so far."""

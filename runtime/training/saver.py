@@ -42,7 +42,11 @@ class CheckpointSaver:
         self.last_good_step: int | None = None
 
     def save(self, step: int, tensors: Tensors, progress: Mapping[str, Any]) -> None:
-        """Returns when the worker's share is copied.  Waits for an earlier save first; raises as ``check`` does."""
+        """Returns when the worker's share is copied; raises as ``check`` does.
+
+        Waits until an earlier save is durable, or given up: at most what lies between the beginnings of three saves
+        is ever at risk.
+        """
         self.finish()
         mine = {
             name: tensor.detach().to("cpu", copy=True)

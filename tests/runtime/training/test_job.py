@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -77,18 +78,49 @@ def undisturbed(made_up: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return curve(spec)
 
 
-@pytest.mark.parametrize(("rank", "step"), [(1, 17), (0, 130)])
-def test_a_killed_worker_loses_at_most_one_interval_and_changes_no_loss(
-    undisturbed: dict[int, float], made_up: Path, tmp_path: Path, rank: int, step: int
+class KillAtRandom:
+    """Kills one of two workers ``kills`` times, some log lines after each start and then some milliseconds more."""
+
+    def __init__(self, kills: int, seed: int) -> None:
+        self._random, self._left = random.Random(seed), kills
+        self._pids: dict[int, int] = {}
+        self._lines = 0
+
+    def __call__(self, entry: dict[str, Any]) -> None:
+        if entry["event"] == "started":
+            if entry["rank"] in self._pids:  # the first worker of the next attempt
+                self._pids.clear()
+            self._pids[entry["rank"]] = entry["pid"]
+            self._lines = self._random.randrange(2, 42)
+        elif entry["event"] in ("step", "checkpoint") and self._left and len(self._pids) == 2:
+            self._lines -= 1
+            if self._lines == 0:
+                self._left -= 1
+                time.sleep(self._random.uniform(0, 0.05))  # anywhere within a step and an upload
+                os.kill(self._pids[self._random.randrange(2)], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_worker_killed_at_random_loses_at_most_one_interval_and_changes_no_loss(
+    undisturbed: dict[int, float], made_up: Path, tmp_path: Path, settings: Settings, seed: int
 ) -> None:
-    spec = spec_of(made_up, tmp_path / "job")
-    observe = At(step, lambda pids: os.kill(pids[rank], signal.SIGKILL))
-    assert run_workers(spec, workers=2, restarts=2, observe=observe) == "finished"
-    resumed = events(spec, "resumed")
-    assert len(resumed) == 1
-    reached = max(entry["step"] for entry in events(spec, "step") if entry.get("attempt", 0) == 0)
-    # Ten steps between checkpoints; one more may have been logged while the last was still being written.
-    assert reached + 1 - resumed[0]["step"] <= 2 * 10
+    spec = spec_of(made_up, tmp_path / "job", f"s3://{settings.model_bucket}/runs/killed-{seed}")
+    kills, interval = 4, spec.configuration.checkpoints.every_steps
+    with environment_of(settings):
+        assert (
+            run_workers(spec, workers=2, restarts=kills + 1, observe=KillAtRandom(kills, seed), settings=settings)
+            == "finished"
+        )
+    # Of an attempt that found no checkpoint there is no such line: it began at the beginning.
+    resumed = {entry["attempt"]: entry["step"] for entry in events(spec, "resumed")}
+    lost = []
+    for attempt in range(kills):
+        logged = max((e["step"] for e in events(spec, "step") if e.get("attempt", 0) == attempt), default=-1)
+        # A step is logged once the one after it was done too, but for the last of an epoch.
+        done = logged + 1 if (logged + 1) % (STEPS // EPOCHS) == 0 else logged + 2
+        lost.append(done - resumed.get(attempt + 1, 0))
+    assert max(entry.get("attempt", 0) for entry in events(spec, "started")) == kills
+    assert max(lost) <= interval, lost
     assert curve(spec) == undisturbed
 
 

@@ -23,7 +23,9 @@ from runtime.training.job import JobSpec, run_alone
 from runtime.training.journal import read_journal, step_losses
 from runtime.training.loop import Throughput
 from runtime.training.network import TabularNetwork, forward_flops_per_row
+from runtime.training.objects import DirectoryStore
 from runtime.training.preparation import prepare
+from runtime.training.saver import CheckpointSaver
 from runtime.training.schema import Categorical, InputSchema, Numerical
 from runtime.training.stepper import Stepper, StepSchedule
 from runtime.training.tabular import finished_model, job_spec
@@ -97,7 +99,7 @@ def test_a_job_whose_newest_checkpoint_is_damaged_uses_the_one_before(
     assert run_alone(spec, Settings()) == "finished"
     assert metrics.value("falaj_training_checkpoints_refused_total") == before + 1
     assert newest.name in events(spec, "checkpoint_refused")[0]["error"]
-    assert events(spec, "resumed")[0]["step"] == 20
+    assert events(spec, "resumed")[0]["step"] == 25
     assert curve(spec) == curve(undisturbed)
 
 
@@ -139,11 +141,46 @@ def test_checkpoints_by_time_are_taken_once_each(made_up: Path, tmp_path: Path) 
     assert not any(b - a < 2 and b % 31 for a, b in itertools.pairwise(steps))
 
 
+@pytest.mark.parametrize("interval", [1, 2, 3, 10])
+def test_never_more_than_an_interval_of_steps_is_without_a_durable_checkpoint(
+    made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int
+) -> None:
+    """With a store that commits nothing before the loop waits for it: uploads as slow as can be."""
+    awaited, at_risk, durable = threading.Event(), [], [0]
+    finish, put, step = CheckpointSaver.finish, DirectoryStore.put, Stepper.step
+
+    def waiting(self: CheckpointSaver) -> None:
+        awaited.set()
+        finish(self)
+        awaited.clear()
+
+    def slow(self: DirectoryStore, key: str, data: bytes) -> None:
+        assert awaited.wait(60)
+        put(self, key, data)
+        if key.endswith("manifest.json"):
+            durable.append(int(key[5:17]))
+
+    def counted(self: Stepper, batch: NetworkBatch, number: int) -> torch.Tensor:
+        loss = step(self, batch, number)
+        at_risk.append(number + 1 - durable[-1])
+        return loss
+
+    for owner, name, replacement in (
+        (CheckpointSaver, "finish", waiting),
+        (DirectoryStore, "put", slow),
+        (Stepper, "step", counted),
+    ):
+        monkeypatch.setattr(owner, name, replacement)
+    checkpoints = {"every_steps": interval, "retry_seconds": 60}
+    spec = spec_of(made_up, tmp_path / "job", checkpoints=checkpoints, tabular_network={"epochs": 1})
+    assert run_alone(spec, Settings()) == "finished"
+    assert len(at_risk) == 31
+    assert max(at_risk) == (interval if interval != 3 else 2)
+
+
 def test_a_store_that_stays_away_ends_the_job_with_the_last_good_checkpoint_named(
     made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.training.objects import DirectoryStore
-
     put = DirectoryStore.put
 
     def away(self: DirectoryStore, key: str, data: bytes) -> None:
@@ -165,8 +202,6 @@ def test_a_store_that_stays_away_ends_the_job_with_the_last_good_checkpoint_name
 def test_a_store_away_for_a_while_does_not_end_the_job(
     undisturbed: JobSpec, made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.training.objects import DirectoryStore
-
     put = DirectoryStore.put
 
     def away(self: DirectoryStore, key: str, data: bytes) -> None:
@@ -175,11 +210,11 @@ def test_a_store_away_for_a_while_does_not_end_the_job(
         put(self, key, data)
 
     monkeypatch.setattr(DirectoryStore, "put", away)
-    spec = spec_of(made_up, tmp_path / "job", checkpoints={"retry_seconds": 0.1, "failures_allowed": 5})
+    spec = spec_of(made_up, tmp_path / "job", checkpoints={"retry_seconds": 0.1, "failures_allowed": 6})
     assert run_alone(spec, Settings()) == "finished"
     failed = [entry["step"] for entry in events(spec, "checkpoint_failed")]
-    assert failed == [20, 30, 31, 40]
-    assert [e["in_a_row"] for e in events(spec, "checkpoint_failed")] == [1, 2, 3, 4]
+    assert failed == [20, 25, 30, 31, 35, 40]
+    assert [e["in_a_row"] for e in events(spec, "checkpoint_failed")] == [1, 2, 3, 4, 5, 6]
     assert curve(spec) == curve(undisturbed)
 
 
