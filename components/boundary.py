@@ -26,6 +26,7 @@ CEILING_SERVICES = (
     "elasticache",
     "elasticloadbalancing",
     "events",
+    "glue",
     "kafka-cluster",
     "kinesis",
     "kms",

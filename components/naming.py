@@ -88,6 +88,14 @@ class Environment:
         return f"{self.project}-{self.stack}"
 
     @property
+    def catalogue_prefix(self) -> str:
+        """``<project>_<stack>__``: the start of the platform's databases in the account's data catalogue.
+
+        Athena takes no hyphens in a name; the two underscores keep the stacks ``dev`` and ``dev-two`` apart.
+        """
+        return f"{self.prefix.replace('-', '_')}__"
+
+    @property
     def log_prefix(self) -> str:
         """Start of every CloudWatch log group's name; key policies admit log groups by it."""
         return f"/{self.project}/{self.stack}"

@@ -48,6 +48,8 @@ class Wiring:
 
     region: str
     lake_bucket: pulumi.Input[str]
+    catalogue_prefix: str
+    """What the lake's databases begin with in the account's data catalogue."""
     feature_bucket: pulumi.Input[str]
     model_bucket: pulumi.Input[str]
     model_key_arn: pulumi.Input[str]
@@ -87,7 +89,11 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
     common: Settings = {"AWS_REGION": wiring.region, "FALAJ_AWS_REGION": wiring.region}
     if wiring.aws_endpoint_url:
         common["FALAJ_AWS_ENDPOINT_URL"] = wiring.aws_endpoint_url
-    lake: Settings = {"FALAJ_LAKE_BUCKET": wiring.lake_bucket, "FALAJ_CATALOG_URI": "glue"}
+    lake: Settings = {
+        "FALAJ_LAKE_BUCKET": wiring.lake_bucket,
+        "FALAJ_CATALOG_URI": "glue",
+        "FALAJ_CATALOG_PREFIX": wiring.catalogue_prefix,
+    }
     features: Settings = {"FALAJ_FEATURE_BUCKET": wiring.feature_bucket}
     models: Settings = {"FALAJ_MODEL_BUCKET": wiring.model_bucket, "FALAJ_KMS_KEY_ARN": wiring.model_key_arn}
     online = _online_store(wiring)
@@ -96,8 +102,8 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
     tell: Settings = {"FALAJ_LINEAGE_URL": lineage.URL}
     own: dict[str, Settings] = {
         DRIFT_MONITOR: {**lake, **_stream(wiring, PREDICTIONS_TOPIC), **announce},
-        FEATURE_MATERIALISER: {**lake, **features, **online, **_database(wiring, "feast"), **tell},
-        FEATURE_SERVER: {**features, **online, **_database(wiring, "feast")},
+        FEATURE_MATERIALISER: {**lake, **features, **online, **tell},
+        FEATURE_SERVER: online,
         LINEAGE: {**_queue(wiring, "lineage"), **_database(wiring, "lineage")},
         MLFLOW: {**models, **_database(wiring, "mlflow"), **announce},
         MODEL_SERVER: {**models, **online, **_stream(wiring, PREDICTIONS_TOPIC)},

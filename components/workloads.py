@@ -22,6 +22,9 @@ READ = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
 DECRYPT = ("kms:Decrypt", "kms:DescribeKey")
 ENCRYPT = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey")
+CATALOGUE_READ = ("glue:GetTable",)
+CATALOGUE_WRITE = ("glue:CreateDatabase", "glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable")
+"""What pyiceberg's Glue catalogue calls to read a table, and to make one and commit to it; it never drops one."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +84,18 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
             _database("mlflow"),
             _announce(),
         ),
-        # Answers feature requests: reads the online store and the registry, writes neither.
+        # Answers feature requests: reads the online store, which also says what is live in it.
         _platform(
             "feature-server",
             *online.read(),
-            *_bucket("feature", "Registry", prefixes=("registry/",)),
-            _database("feast"),
         ),
         # Moves features from the lake to both stores.
         _platform(
             "feature-materialiser",
             *_bucket("lake", "Lake", prefixes=("curated/",)),
-            *_bucket("feature", "Features", prefixes=("offline/", "registry/"), write=True),
+            *_catalogue(CATALOGUE_READ),
+            *_bucket("feature", "Features", prefixes=("features/",), write=True),
             *online.write(),
-            _database("feast"),
         ),
         # Accepts events and files: writes the raw zone and the stream, reads nothing back.
         _platform(
@@ -109,14 +110,18 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
             *stream.consume("events"),
             _receive("ingestion"),
             _queue_key(),
-            *_bucket("lake", "Lake", prefixes=("curated/", "quarantine/", "raw/"), write=True),
+            *_bucket("lake", "Lake", prefixes=("curated/", "dead-letters/", "quarantine/", "raw/"), write=True),
+            # A commit removes the metadata files of long ago; rows stay.
+            Grant("OldMetadata", "bucket:lake", ("s3:DeleteObject",), paths=("/curated/*/metadata/*",)),
+            *_catalogue(CATALOGUE_WRITE),
             _announce(),
         ),
         # Trains: reads curated data and features, writes checkpoints and candidate artefacts.
         _platform(
             "training",
             *_bucket("lake", "Lake", prefixes=("curated/",)),
-            *_bucket("feature", "Features", prefixes=("offline/", "registry/")),
+            *_catalogue(CATALOGUE_READ),
+            *_bucket("feature", "Features", prefixes=("features/",)),
             *_bucket("model", "Runs", prefixes=("checkpoints/", "mlflow/"), write=True),
             _announce(),
         ),
@@ -131,7 +136,9 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
         _platform(
             "drift-monitor",
             *stream.consume("predictions"),
-            *_bucket("lake", "Reference", prefixes=("curated/", "drift/"), write=True),
+            *_bucket("lake", "Curated", prefixes=("curated/",)),
+            *_catalogue(CATALOGUE_READ),
+            *_bucket("lake", "Windows", prefixes=("drift/",), write=True),
             _announce(),
         ),
         # Starts retraining on drift and releases the winner: the only writer of released/.
@@ -218,6 +225,19 @@ def _objects(domain: str, sid: str, *, prefixes: tuple[str, ...], write: bool) -
             WRITE if write else READ,
             paths=tuple(f"/{prefix}*" for prefix in prefixes),
         ),
+    )
+
+
+def _catalogue(actions: tuple[str, ...]) -> tuple[Grant, ...]:
+    """Return the rights on the lake's tables: Glue asks for each call on the catalogue, the database and the table.
+
+    The databases are those whose name begins with the platform's prefix: a catalogue is one for a whole account.
+    """
+    databases = tuple(action for action in actions if action.endswith("Database"))
+    return (
+        Grant("Catalogue", "catalogue", actions),
+        Grant("Databases", "catalogue-databases", actions),
+        Grant("Tables", "catalogue-tables", tuple(action for action in actions if action not in databases)),
     )
 
 

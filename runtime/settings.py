@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     catalog_uri: str = Field(default="", repr=False)
     """Iceberg catalogue: ``postgresql://...`` or ``sqlite:///FILE``; ``glue`` in the cloud."""
 
+    catalog_prefix: str = Field(default="", pattern=r"^([a-z0-9_]+__)?$")
+    """What the namespaces of this deployment begin with in a catalogue that it shares, as ``falaj_prod__``."""
+
     stream_engine: Literal["kinesis", "kafka"] = "kinesis"
     stream_endpoint: str = ""
     """Kinesis: the stream's name.  Kafka: ``bootstrap servers/topic``, as ``127.0.0.1:9092/flights``."""

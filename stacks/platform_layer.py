@@ -104,7 +104,7 @@ def build_platform_layer(
         "releases",
         blueprint,
         images=images_of(settings, environment),
-        wiring=wiring(settings, foundation, data),
+        wiring=wiring(settings, foundation, data, catalogue_prefix=environment.catalogue_prefix),
         rollouts=settings.rollouts,
         trainer=wants_trainer(blueprint),
         depends_on=[*charts.resources, *pools.resources],
@@ -113,13 +113,14 @@ def build_platform_layer(
     return PlatformLayer(tenancy=tenancy, releases=releases)
 
 
-def wiring(settings: StackSettings, foundation: Foundation, data: Data) -> Wiring:
+def wiring(settings: StackSettings, foundation: Foundation, data: Data, *, catalogue_prefix: str) -> Wiring:
     """Return where everything is that a service talks to."""
     buckets = foundation.storage.bucket_names
     queue_urls: dict[str, pulumi.Input[str]] = dict(data.events.queue_urls)
     return Wiring(
         region=settings.blueprint.region,
         lake_bucket=buckets["lake"],
+        catalogue_prefix=catalogue_prefix,
         feature_bucket=buckets["feature"],
         model_bucket=buckets["model"],
         model_key_arn=foundation.encryption.key_arns["model"],

@@ -45,6 +45,9 @@ def resource_arns(
     environment = account.environment
     arns: dict[str, pulumi.Input[str]] = {
         "bus": data.events.bus_arn,
+        "catalogue": environment.arn("glue", "catalog"),
+        "catalogue-databases": environment.arn("glue", f"database/{environment.catalogue_prefix}*"),
+        "catalogue-tables": environment.arn("glue", f"table/{environment.catalogue_prefix}*/*"),
         "database": data.postgres.resource_id.apply(
             lambda resource_id: environment.arn("rds-db", f"dbuser:{resource_id}")
         ),

@@ -187,20 +187,18 @@ def tables(as_json: bool) -> None:
 
     lake = Lake(load_settings())
     found: list[dict[str, Any]] = []
-    for namespace in lake.catalog.list_namespaces():
-        for identifier in lake.catalog.list_tables(namespace):
-            table = lake.catalog.load_table(identifier)
-            snapshot = table.current_snapshot()
-            summary = dict(snapshot.summary.additional_properties) if snapshot and snapshot.summary else {}
-            found.append(
-                {
-                    "table": ".".join(identifier),
-                    "version": table.properties.get(VERSION_PROPERTY, ""),
-                    "rows": int(summary.get("total-records", 0)),
-                    "files": int(summary.get("total-data-files", 0)),
-                    "snapshot_id": snapshot.snapshot_id if snapshot else None,
-                }
-            )
+    for name, table in lake.tables():
+        snapshot = table.current_snapshot()
+        summary = dict(snapshot.summary.additional_properties) if snapshot and snapshot.summary else {}
+        found.append(
+            {
+                "table": name,
+                "version": table.properties.get(VERSION_PROPERTY, ""),
+                "rows": int(summary.get("total-records", 0)),
+                "files": int(summary.get("total-data-files", 0)),
+                "snapshot_id": snapshot.snapshot_id if snapshot else None,
+            }
+        )
     if as_json:
         for entry in found:
             click.echo(json.dumps(entry))

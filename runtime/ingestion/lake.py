@@ -11,7 +11,7 @@ import datetime
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from runtime.errors import InputError
@@ -32,6 +32,8 @@ FILE_PROPERTY: Final = "falaj.file."
 STREAM_PROPERTY: Final = "falaj.stream."
 VERSION_PROPERTY: Final = "falaj.contract.version"
 CATALOG_NAME: Final = "falaj"
+CURATED_PREFIX: Final = "curated"
+"""Where the tables lie in the lake's bucket: the zone that ingestion alone may write."""
 S3_CONNECT_TIMEOUT_SECONDS: Final = 3
 S3_REQUEST_TIMEOUT_SECONDS: Final = 20
 _DAYS_LISTED: Final = 16
@@ -57,7 +59,11 @@ class ConflictError(Exception):
 
 
 class Lake:
-    """The tables of one deployment.  Raises SettingsError when bucket or catalogue are not set."""
+    """The tables of one deployment.  Raises SettingsError when bucket or catalogue are not set.
+
+    A table is known by the name of its contract; in a catalogue that several deployments share, the namespaces of each
+    begin with its own prefix (``Settings.catalog_prefix``), which no caller sees.
+    """
 
     def __init__(self, settings: Settings) -> None:
         settings.require("lake_bucket", "catalog_uri")
@@ -73,17 +79,17 @@ class Lake:
     def _load_catalog(self) -> Catalog:
         from pyiceberg.catalog import load_catalog
 
+        from runtime.aws import LOCAL_CREDENTIAL
+
         settings = self._settings
         properties: dict[str, Any] = {
-            "warehouse": f"s3://{settings.lake_bucket}/warehouse",
+            "warehouse": f"s3://{settings.lake_bucket}/{CURATED_PREFIX}",
             "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
             "s3.region": settings.aws_region,
             "s3.connect-timeout": S3_CONNECT_TIMEOUT_SECONDS,
             "s3.request-timeout": S3_REQUEST_TIMEOUT_SECONDS,
         }
         if settings.is_local:
-            from runtime.aws import LOCAL_CREDENTIAL
-
             properties |= {
                 "s3.endpoint": settings.aws_endpoint_url,
                 "s3.access-key-id": LOCAL_CREDENTIAL,
@@ -91,7 +97,14 @@ class Lake:
                 "s3.force-virtual-addressing": False,
             }
         if settings.catalog_uri == "glue":
-            return load_catalog(CATALOG_NAME, type="glue", **{"glue.region": settings.aws_region}, **properties)
+            properties["glue.region"] = settings.aws_region
+            if settings.is_local:
+                properties |= {
+                    "glue.endpoint": settings.aws_endpoint_url,
+                    "glue.access-key-id": LOCAL_CREDENTIAL,
+                    "glue.secret-access-key": LOCAL_CREDENTIAL,
+                }
+            return load_catalog(CATALOG_NAME, type="glue", **properties)
         if not settings.catalog_uri.startswith(("postgresql://", "sqlite:///")):
             raise LakeError("FALAJ_CATALOG_URI must be `glue`, postgresql://... or sqlite:///FILE")
         return load_catalog(CATALOG_NAME, type="sql", uri=settings.catalog_uri, **properties)
@@ -101,9 +114,17 @@ class Lake:
         from pyiceberg.exceptions import NoSuchTableError
 
         try:
-            return self.catalog.load_table(name)
+            return self._load(name)
         except NoSuchTableError:
             raise LakeError(f"the lake has no table {name}; ingest into it first") from None
+
+    def tables(self) -> Iterator[tuple[str, Table]]:
+        """Every table of this deployment with its name."""
+        prefix = self._settings.catalog_prefix
+        for namespace in self.catalog.list_namespaces():
+            if namespace[0].startswith(prefix):
+                for identifier in self.catalog.list_tables(namespace):
+                    yield ".".join(identifier).removeprefix(prefix), self.catalog.load_table(identifier)
 
     def open(self, contract: Contract) -> LakeTable:
         """The table of ``contract``, made or brought to the contract's version where it is behind.
@@ -112,20 +133,26 @@ class Lake:
         """
         from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 
-        self.catalog.create_namespace_if_not_exists(contract.namespace)
+        self.catalog.create_namespace_if_not_exists(self._identifier(contract.namespace))
         try:
-            table = self.catalog.load_table(contract.table)
+            table = self._load(contract.table)
         except NoSuchTableError:
             try:
                 table = self._create(contract)
             except TableAlreadyExistsError:  # by another process, this moment
-                table = self.catalog.load_table(contract.table)
+                table = self._load(contract.table)
         try:
             _follow(table, contract)
         except CommitFailedException:  # another process made the same change first
-            table = self.catalog.load_table(contract.table)
+            table = self._load(contract.table)
             _follow(table, contract)
         return LakeTable(table, contract)
+
+    def _load(self, name: str) -> Table:
+        return self.catalog.load_table(self._identifier(name))
+
+    def _identifier(self, name: str) -> str:
+        return self._settings.catalog_prefix + name
 
     def _create(self, contract: Contract) -> Table:
         from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
@@ -143,7 +170,9 @@ class Lake:
             "falaj.contract.owner": contract.owner,
             "comment": contract.description,
         }
-        return self.catalog.create_table(contract.table, schema, partition_spec=spec, properties=properties)
+        return self.catalog.create_table(
+            self._identifier(contract.table), schema, partition_spec=spec, properties=properties
+        )
 
 
 class LakeTable:

@@ -16,9 +16,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from runtime.training.evaluation import Evaluation
-    from runtime.training.run import RunResult
+    from runtime.training.run import RunRequest, RunResult
 
 _PATH = click.Path(path_type=Path)
+
+
+_tracker = click.option(
+    "--tracker", type=click.Choice(["mlflow", "none"]),
+    help="Where figures go beside the log; default: mlflow where FALAJ_MLFLOW_TRACKING_URI is set.",
+)  # fmt: skip
+_experiment = click.option("--experiment", default="training", show_default=True, help="Of the tracker.")
 
 
 @click.group(name="train")
@@ -39,6 +46,8 @@ def group() -> None:
     "--checkpoints", default="", help="s3://bucket/prefix or directory; default: FALAJ_MODEL_BUCKET or --out."
 )
 @click.option("--slice", "slices", multiple=True, help="Column to keep beside each test prediction.  Repeatable.")
+@_tracker
+@_experiment
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def run(
     config: Path,
@@ -49,6 +58,8 @@ def run(
     max_restarts: int,
     checkpoints: str,
     slices: tuple[str, ...],
+    tracker: str | None,
+    experiment: str,
     as_json: bool,
 ) -> None:
     """Train, judge beside the logistic regression, write models and report."""
@@ -57,7 +68,7 @@ def run(
 
     settings = load_settings()
     if not checkpoints and settings.model_bucket:
-        checkpoints = f"s3://{settings.model_bucket}/training/{settings.tenant}/{out.absolute().name}/checkpoints"
+        checkpoints = f"s3://{settings.model_bucket}/checkpoints/{settings.tenant}/{out.absolute().name}"
     request = RunRequest(
         configuration=load_configuration(config),
         training_set=data,
@@ -67,21 +78,23 @@ def run(
         checkpoints=checkpoints,
         slices=slices,
     )
-    _run(request, out, as_json)
+    _run(request, out, tracker, experiment, as_json)
 
 
 @group.command()
 @click.option("--out", type=_PATH, required=True, help="Directory of an interrupted run.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="More or fewer workers than before.")
+@_tracker
+@_experiment
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def resume(out: Path, workers: int | None, as_json: bool) -> None:
+def resume(out: Path, workers: int | None, tracker: str | None, experiment: str, as_json: bool) -> None:
     """Go on with a run from its last good checkpoints."""
     from dataclasses import replace
 
     from runtime.training.run import read_request
 
     request = read_request(out)
-    _run(replace(request, workers=workers) if workers else request, out, as_json)
+    _run(replace(request, workers=workers) if workers else request, out, tracker, experiment, as_json)
 
 
 @group.command()
@@ -111,13 +124,24 @@ def evaluate(model: Path, config: Path, data: str, period: str, as_json: bool) -
     console.print(_calibration(evaluation))
 
 
-def _run(request: Any, out: Path, as_json: bool) -> None:
+def _run(request: RunRequest, out: Path, tracker: str | None, experiment: str, as_json: bool) -> None:
     from rich.console import Console
 
+    from runtime.lineage.recording import recorded
+    from runtime.training.provenance import record_run
     from runtime.training.run import REPORT, run
+    from runtime.training.tracking import trackers_of
 
-    with _progress(Console(stderr=True)) as observe:
-        result = run(load_settings(), request, out, observe=observe)
+    settings, console = load_settings(), Console(stderr=True)
+
+    def warn(text: str) -> None:
+        console.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    trackers = trackers_of(settings, tracker, experiment=experiment, name=out.absolute().name, warn=warn)
+    with recorded(settings, "train.run") as step, _progress(console) as observe:
+        result = run(settings, request, out, observe=observe, trackers=trackers)
+        if step is not None:
+            record_run(step, result, seed=request.configuration.seed)
     if as_json:
         click.echo((out / REPORT).read_text(), nl=False)
     else:

@@ -13,17 +13,12 @@ if TYPE_CHECKING:
 def snapshot_files(settings: Settings, name: str, snapshot_id: int | None) -> tuple[int, list[tuple[str, int]]]:
     """The snapshot's id, and path and size in bytes of each of its Parquet files.  None: the newest snapshot.
 
-    Raises DataError for an unknown table or snapshot, an empty one, and one with row-level deletes: those would have to
-    be applied to every slice read.
+    Raises LakeError for an unknown table; DataError for an unknown snapshot, an empty one, and one with row-level
+    deletes: those would have to be applied to every slice read.
     """
-    from pyiceberg.exceptions import NoSuchTableError
-
     from runtime.ingestion.lake import Lake
 
-    try:
-        table = Lake(settings).catalog.load_table(name)
-    except NoSuchTableError:
-        raise DataError(f"iceberg:{name}: no such table in the catalogue; ingest it first") from None
+    table = Lake(settings).table(name)
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
     if snapshot is None:
         known = ", ".join(str(entry.snapshot_id) for entry in table.history()[-5:]) or "none"

@@ -39,6 +39,9 @@ def arns() -> dict[str, str]:
     """An ARN for every resource key that any blueprint has."""
     found = {
         "bus": f"arn:aws:events:{REGION}:{ACCOUNT_ID}:event-bus/falaj-dev-platform",
+        "catalogue": f"arn:aws:glue:{REGION}:{ACCOUNT_ID}:catalog",
+        "catalogue-databases": f"arn:aws:glue:{REGION}:{ACCOUNT_ID}:database/falaj_dev__*",
+        "catalogue-tables": f"arn:aws:glue:{REGION}:{ACCOUNT_ID}:table/falaj_dev__*/*",
         "database": f"arn:aws:rds-db:{REGION}:{ACCOUNT_ID}:dbuser:db-1",
         "groups": f"arn:aws:kafka:{REGION}:{ACCOUNT_ID}:group/falaj-dev-events/1",
         "online-reader": f"arn:aws:elasticache:{REGION}:{ACCOUNT_ID}:user:reader",
@@ -165,6 +168,49 @@ def test_the_feature_server_cannot_write_what_it_serves() -> None:
     assert allows(policy_of(recording, "feature-server"), "dynamodb:GetItem", table)
     assert not allows(policy_of(recording, "feature-server"), "dynamodb:PutItem", table)
     assert allows(policy_of(recording, "feature-materialiser"), "dynamodb:PutItem", table)
+
+
+def glue(kind: str, name: str = "") -> str:
+    return f"arn:aws:glue:{REGION}:{ACCOUNT_ID}:{kind}{name}"
+
+
+def may_on_table(policy: Registered, action: str, database: str) -> bool:
+    """Glue asks on the catalogue, the database and the table; one of them denied is a denied call."""
+    asked = (glue("catalog"), glue("database", f"/{database}"), glue("table", f"/{database}/delays"))
+    return all(allows(policy, action, resource) for resource in asked)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ingestion_makes_and_commits_tables_of_its_own_stack_only(name: str) -> None:
+    policy = policy_of(build(name), "stream-processor")
+    for action in ("glue:CreateTable", "glue:GetTable", "glue:UpdateTable"):
+        assert may_on_table(policy, action, "falaj_dev__flights")
+        assert not may_on_table(policy, action, "falaj_dev_two__flights")
+        assert not may_on_table(policy, action, "flights")
+    assert allows(policy, "glue:CreateDatabase", glue("database", "/falaj_dev__flights"))
+    assert not allows(policy, "glue:DeleteTable", glue("table", "/falaj_dev__flights/delays"))
+
+
+@pytest.mark.parametrize("workload", ["drift-monitor", "feature-materialiser", "training"])
+def test_who_reads_the_lake_reads_its_catalogue_and_changes_nothing_in_it(workload: str) -> None:
+    policy = policy_of(build("smb"), workload)
+    granted = {action for statement in policy.document()["Statement"] for action in statement["Action"]}
+    assert may_on_table(policy, "glue:GetTable", "falaj_dev__flights")
+    assert {action for action in granted if action.startswith("glue:")} == {"glue:GetTable"}
+    assert not allows(policy, "s3:PutObject", f"{arns()['bucket:lake']}/curated/falaj_dev__flights.db/delays/data/0")
+
+
+def test_only_old_metadata_of_a_table_may_be_deleted_never_its_rows() -> None:
+    policy = policy_of(build("smb"), "stream-processor")
+    table = f"{arns()['bucket:lake']}/curated/falaj_dev__flights.db/delays"
+    assert allows(policy, "s3:DeleteObject", f"{table}/metadata/00001.metadata.json")
+    assert not allows(policy, "s3:DeleteObject", f"{table}/data/00000.parquet")
+
+
+@pytest.mark.parametrize("workload", ["feature-server", "ingestion", "lineage", "mlflow", "retraining", "serving"])
+def test_who_does_not_use_the_lakes_tables_has_no_right_on_the_catalogue(workload: str) -> None:
+    statements = policy_of(build("enterprise"), workload).document()["Statement"]
+    assert [action for statement in statements for action in statement["Action"] if action.startswith("glue:")] == []
 
 
 def test_the_feature_server_of_valkey_logs_in_as_the_reader() -> None:

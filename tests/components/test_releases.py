@@ -28,6 +28,7 @@ def wiring(blueprint: Blueprint) -> Wiring:
     return Wiring(
         region=blueprint.region,
         lake_bucket="lake",
+        catalogue_prefix="falaj_dev__",
         feature_bucket="feature",
         model_bucket="model",
         model_key_arn=pulumi.Output.from_input("arn:aws:kms:me-central-1:123456789012:key/model"),
@@ -117,9 +118,7 @@ def test_services_of_an_enterprise_are_told_of_topics_and_of_the_port_of_valkey(
     assert settings(recording, "feature-server")["FALAJ_ONLINE_STORE_ENDPOINT"] == "features:6379"
 
 
-@pytest.mark.parametrize(
-    ("service", "user"), [("mlflow", "mlflow"), ("lineage", "lineage"), ("feature-server", "feast")]
-)
+@pytest.mark.parametrize(("service", "user"), [("mlflow", "mlflow"), ("lineage", "lineage")])
 def test_databases_are_named_with_a_user_of_iam_over_checked_tls_and_without_a_password(
     service: str, user: str
 ) -> None:
@@ -153,7 +152,7 @@ def checksums(**changes: object) -> dict[str, str]:
 
 def test_a_setting_that_changes_restarts_those_who_read_it_and_nobody_else() -> None:
     before, after = checksums(), checksums(postgres_database="other")
-    assert {name for name in before if before[name] != after[name]} == {"feature-server", "lineage", "mlflow"}
+    assert {name for name in before if before[name] != after[name]} == {"lineage", "mlflow"}
 
 
 def test_secrets_arrive_as_files_by_arn_and_never_as_settings() -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from examples.flights.demo.features import Features
 from examples.flights.demo.scope import Scope
-from runtime.lineage.artifacts import Artifact, Kind
 from runtime.lineage.steps import step
 from runtime.training.kinds import BASELINE
+from runtime.training.provenance import record_run
 from runtime.training.run import REPORT, RunRequest, RunResult, run
 
 if TYPE_CHECKING:
@@ -41,25 +41,14 @@ def train(
         kinds=KINDS,
         workers=scope.workers,
         restarts=1,
-        checkpoints=f"s3://{settings.model_bucket}/training/{name}/checkpoints",
+        checkpoints=f"s3://{settings.model_bucket}/checkpoints/{name}",
         slices=SLICES,
     )
     with step(settings, "train.run") as running:
         running.read(features.training_set_artifact)
         trackers = None if (directory / REPORT).exists() else _trackers(settings, features)
         result = run(settings, request, directory, observe=observe, trackers=trackers)
-        for model in result.models:
-            running.made(
-                Artifact(Kind.CHECKPOINT, f"{MODEL}/{model.kind}", model.model_digest),
-                {"auc": round(model.test.auc, 4), "log_loss": round(model.test.log_loss, 4)},
-            )
-        lineage = result.lineage
-        running.note(
-            configuration_digest=lineage.configuration_digest,
-            code_digest=lineage.code_digest,
-            environment_digest=lineage.environment_digest,
-            seed=scope.training.seed,
-        )
+        record_run(running, result, seed=scope.training.seed)
     return result
 
 
