@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,13 @@ def compute_command(reference: str, as_json: bool) -> None:
     from runtime.features.lake_tables import LakeTables
     from runtime.features.monitoring import export_snapshot
     from runtime.features.snapshots import compute_snapshot
+    from runtime.lineage.recording import recorded
     from runtime.settings import load_settings
 
     settings = load_settings()
     project, declaration = _declared(reference)
     with (
-        provenance.recorded(settings, "features.compute") as run,
+        recorded(settings, "features.compute") as run,
         _progress("computing", len(declaration.catalogue.views)) as step,
     ):
         snapshot = compute_snapshot(settings, project, declaration.catalogue, LakeTables(settings), progress=step)
@@ -109,12 +110,13 @@ def training_set_command(
     from runtime.features.project import load_project
     from runtime.features.snapshots import load_catalogue, load_snapshot
     from runtime.features.training_set import build_training_set
+    from runtime.lineage.recording import recorded
     from runtime.settings import load_settings
 
     settings, project = load_settings(), load_project(reference)
     snapshot = load_snapshot(settings, project.name, snapshot_id)
     catalogue = load_catalogue(settings, project.name, snapshot.catalogue_digest)
-    with provenance.recorded(settings, "features.build-training-set") as run:
+    with recorded(settings, "features.build-training-set") as run:
         made = build_training_set(
             settings,
             project,
@@ -147,24 +149,26 @@ def training_set_command(
 
 @group.command("materialise")
 @_project
-@click.option("--as-of", type=_instant, required=True, help="Rows known up to this instant, UTC.")
+@click.option("--as-of", type=_instant, help="Rows known up to this instant, UTC; by default now.")
 @click.option("--snapshot", "snapshot_id", help="Feature snapshot; the latest without it.")
 @click.option("--keep", default=1, show_default=True, type=click.IntRange(0, 20), help="Generations kept behind.")
 @_json
-def materialise_command(reference: str, as_of: datetime, snapshot_id: str | None, keep: int, as_json: bool) -> None:
+def materialise_command(
+    reference: str, as_of: datetime | None, snapshot_id: str | None, keep: int, as_json: bool
+) -> None:
     """Fills a new generation of the online store beside the live one, then puts it live in one write."""
     from runtime.features import provenance
     from runtime.features.materialise import materialise
     from runtime.features.snapshots import load_snapshot
+    from runtime.lineage.recording import recorded
     from runtime.settings import load_settings
 
     settings = load_settings()
     project, declaration = _declared(reference)
     snapshot = load_snapshot(settings, project.name, snapshot_id)
-    moment = _utc(as_of)
-    assert moment is not None
+    moment = _utc(as_of) or datetime.now(UTC)
     with (
-        provenance.recorded(settings, "features.materialise") as run,
+        recorded(settings, "features.materialise") as run,
         _progress("materialising", len(declaration.catalogue.views)) as step,
     ):
         done = materialise(settings, declaration, snapshot, as_of=moment, keep_previous=keep, progress=step)
@@ -227,7 +231,8 @@ def get_command(
 @click.option("--port", default=6566, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--engine", type=click.Choice(["fast", "feast"]), default="fast", show_default=True)
 def serve_command(reference: str, port: int, engine: str) -> None:
-    """Serves online features on 127.0.0.1: the fast path, or Feast's own server."""
+    """Serves online features on FALAJ_LISTEN_ADDRESS (127.0.0.1): the fast path, or Feast's own server."""
+    from runtime import metrics
     from runtime.settings import load_settings
 
     settings = load_settings()
@@ -240,8 +245,8 @@ def serve_command(reference: str, port: int, engine: str) -> None:
     from runtime.features import feast_server
 
     _, declaration = _declared(reference)
-    with feast_server.running(settings, declaration, port=port) as process:
-        click.echo(f"Feast's server answers on 127.0.0.1:{port}", err=True)
+    with metrics.exporter(settings), feast_server.running(settings, declaration, port=port) as process:
+        click.echo(f"Feast's server answers on {settings.listen_address}:{port}", err=True)
         process.wait()
 
 
@@ -254,15 +259,20 @@ def serve_command(reference: str, port: int, engine: str) -> None:
 @_json
 def skew_command(reference: str, service: str, rows: int, threshold: float, seed: int, as_json: bool) -> None:
     """Compares training and serving on a sample; fails over the threshold."""
+    from runtime.features import provenance
     from runtime.features.lake_tables import LakeTables
     from runtime.features.project import load_project
     from runtime.features.release import check_skew
+    from runtime.lineage.recording import recorded
     from runtime.settings import load_settings
 
     settings, project = load_settings(), load_project(reference)
-    report = check_skew(
-        settings, project, LakeTables(settings), service=service, sample_rows=rows, seed=seed, threshold=threshold
-    )
+    with recorded(settings, "features.skew") as run:
+        report = check_skew(
+            settings, project, LakeTables(settings), service=service, sample_rows=rows, seed=seed, threshold=threshold
+        )
+        if run is not None:
+            provenance.record_skew(run, project, report)
     if as_json:
         click.echo(json.dumps({**asdict(report), "passed": report.passed}))
     else:
@@ -301,8 +311,6 @@ def _entity_columns(pairs: Sequence[str], types: Mapping[str, str]) -> dict[str,
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    from datetime import UTC
-
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 

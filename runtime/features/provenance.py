@@ -7,14 +7,14 @@ digests, when the tenant has a key for that index: so that an erasure request fi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.features.catalogue import Catalogue
 from runtime.features.materialise import Materialisation
 from runtime.features.project import FeatureProject
+from runtime.features.skew import SkewReport
 from runtime.features.snapshots import Snapshot, TableInput, ViewFile, bucket_of, fetch_views
 from runtime.features.training_set import TrainingSet
 from runtime.lineage.artifacts import Artifact, Kind
@@ -24,26 +24,17 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 
-@contextmanager
-def recorded(settings: Settings, job: str) -> Iterator[Step | None]:
-    """A recorded run of ``job``; None where no lineage is kept (``lineage_url`` is not set)."""
-    if not settings.lineage_url:
-        yield None
-        return
-    from runtime.lineage.steps import step
-
-    with step(settings, job) as running:
-        yield running
-
-
 def view_artifact(project: str, view: str, sha256: str) -> Artifact:
     """One view's rows: a version for each content."""
     return Artifact(Kind.FEATURE_VIEW, f"{project}.{view}", sha256)
 
 
-def training_set_artifact(made: TrainingSet) -> Artifact:
-    """One training set."""
-    return Artifact(Kind.TRAINING_SET, f"{made.project}.{made.service}", made.id)
+def training_set_artifact(settings: Settings, made: TrainingSet) -> Artifact:
+    """One training set, by the digest of its manifest: training and registry name it so."""
+    from runtime.training.dataset import open_training_set
+
+    found = open_training_set(settings, made.manifest_uri, verify=False)
+    return Artifact(Kind.TRAINING_SET, made.service, found.manifest_digest)
 
 
 def record_snapshot(
@@ -68,7 +59,7 @@ def record_training_set(step: Step, settings: Settings, project: FeatureProject,
         step.read(view_artifact(made.project, view.view, view.sha256), {"uri": view.uri})
     _read_tables(step, (table for table in made.inputs if table.name in project.examples.tables))
     properties = {"uri": made.uri, "rows": made.rows, "sha256": made.sha256, "label": made.label}
-    step.made(training_set_artifact(made), properties, subjects=_training_subjects(settings, project, made))
+    step.made(training_set_artifact(settings, made), properties, subjects=_training_subjects(settings, project, made))
 
 
 def record_materialisation(step: Step, done: Materialisation) -> None:
@@ -76,9 +67,22 @@ def record_materialisation(step: Step, done: Materialisation) -> None:
     for file in done.views:
         step.read(view_artifact(done.project, file.view, file.sha256), {"uri": file.uri, "rows": file.rows})
     step.made(
-        Artifact(Kind.DEPLOYMENT, f"{done.project}.online-store", str(done.generation)),
+        _generation(done.project, done.generation),
         {"as_of": done.as_of, "catalogue": done.catalogue_digest, "carried_forward": done.carried_forward},
     )
+
+
+def record_skew(step: Step, project: FeatureProject, report: SkewReport) -> None:
+    """A generation of the online store in, the report of the comparison out."""
+    step.read(_generation(project.name, report.generation))
+    step.made(
+        Artifact(Kind.REPORT, f"skew/{report.service}", report.snapshot_id),
+        {"rows": report.rows, "worst": report.worst.share, "passed": report.passed},
+    )
+
+
+def _generation(project: str, generation: int) -> Artifact:
+    return Artifact(Kind.DEPLOYMENT, f"{project}.online-store", str(generation))
 
 
 def _read_tables(step: Step, tables: Iterable[TableInput]) -> None:

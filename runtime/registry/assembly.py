@@ -84,7 +84,7 @@ def assemble(
         features = _features(lineage, ingredients.personal_views)
         write_document(part, FEATURES, features)
         write_document(part, "environment.json", _environment(lineage, ingredients.requirements))
-        write_document(part, LINEAGE, {"training": report["lineage"], "inputs": _inputs(lineage)})
+        write_document(part, LINEAGE, {"training": report["lineage"], "inputs": _inputs(index, ingredients.kind)})
         write_document(part, CARD, ingredients.card.model_dump(mode="json"))
         if ingredients.skew is not None:
             write_document(part, SKEW, asdict(ingredients.skew))
@@ -236,12 +236,11 @@ def _environment(lineage: Mapping[str, Any], requirements: Path | None) -> dict[
     }
 
 
-def _inputs(lineage: Mapping[str, Any]) -> list[str]:
-    from runtime.lineage.artifacts import Artifact, Kind
+def _inputs(index: Mapping[str, Any], kind: str) -> list[str]:
+    from runtime.training.provenance import fitted_artifact, training_set_artifact
 
-    origin = lineage["training_set_origin"]
-    name = str(origin.get("service") or origin.get("name") or lineage["training_set"]).strip("/") or "training-set"
-    return [Artifact(Kind.TRAINING_SET, name.removeprefix("s3://"), lineage["training_set_digest"]).reference]
+    lineage = index["lineage"]
+    return [training_set_artifact(lineage).reference, fitted_artifact(lineage, kind, index["digest"]).reference]
 
 
 def _metrics(

@@ -115,7 +115,9 @@ def run(
     lineage = lineage_of(data)
     models = []
     for kind in kinds:
-        with tracker_of(kind) as own:
+        # A finished model of an earlier call was tracked by that call.
+        done = _is_done(directory / kind / MODEL_DIRECTORY, lineage)
+        with nullcontext(NO_TRACKER) if done else tracker_of(kind) as own:
             models.append(_model(settings, request, data, lineage, kind, directory, observe, own))
     result = RunResult(directory, lineage, tuple(models))
     _write_report(result)

@@ -126,6 +126,5 @@ def _packaged(
         package = assemble(ingredients, directory, observe)
         for reference in package.document(LINEAGE)["inputs"]:
             running.read(parse_reference(reference))
-        running.read(Artifact(Kind.CHECKPOINT, f"{MODEL}/{kind}", package.manifest.model_digest))
         running.made(Artifact(Kind.PACKAGE, MODEL, package.digest), {"kind": kind, "author": AUTHOR})
     return package

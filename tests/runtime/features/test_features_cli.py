@@ -12,6 +12,7 @@ from runtime.cli import main
 from runtime.ingestion.lake import Lake
 from runtime.lineage.events import from_json
 from runtime.settings import Settings
+from runtime.training.dataset import open_training_set
 from tests.support.ride_project import SERVICE, ride_tables
 
 PROJECT = ["--project", "tests.support.ride_project:RIDES"]
@@ -88,13 +89,16 @@ def test_every_step_from_the_lake_to_online_features(
 
     events = [from_json(line) for line in record.read_text().splitlines()]
     done = {event.job: event for event in events if event.state == "COMPLETE"}
-    assert sorted(done) == ["features.build-training-set", "features.compute", "features.materialise"]
+    steps = ["build-training-set", "compute", "materialise", "skew"]
+    assert sorted(done) == [f"features.{name}" for name in steps]
     views = {str(part.artifact) for part in done["features.compute"].outputs}
     assert views == {str(part.artifact) for part in done["features.materialise"].inputs}
     assert views < {str(part.artifact) for part in done["features.build-training-set"].inputs}
+    digest = open_training_set(lake, made["manifest_uri"]).manifest_digest
     assert [str(part.artifact) for part in done["features.build-training-set"].outputs] == [
-        f"training_set:rides.{SERVICE}@{made['id']}"
+        f"training_set:{SERVICE}@{digest}"
     ]
+    assert done["features.skew"].inputs[0].artifact == done["features.materialise"].outputs[0].artifact
     subjects = {part.artifact.name: len(part.subjects) for part in done["features.compute"].outputs}
     assert subjects == {"rides.driver_stats_v1": 6, "rides.driver_last_ride_v1": 6, "rides.zone_prices_v2": 0}
 

@@ -24,6 +24,7 @@ from runtime.registry.tracking import Tracking
 from runtime.settings import Settings
 from tests.support.model_packages import CARD, Keys, card, make_package, signature_of
 from tests.support.runtime_servers import Aws, Server, environment
+from tests.support.training_sets import made_up_configuration, made_up_set
 
 pytestmark = pytest.mark.timeout(600)
 POLICY = GatePolicy(
@@ -248,6 +249,30 @@ def test_training_is_tracked_in_mlflow_with_its_artifacts_on_s3(here: Here, aws:
     assert found.data.metrics == {"loss": 0.5}
     bucket, _, prefix = found.info.artifact_uri.removeprefix("s3://").partition("/")
     assert aws.client("s3").get_object(Bucket=bucket, Key=f"{prefix}/report.json")["Body"].read() == b"{}"
+
+
+def test_the_train_command_tracks_each_model_in_a_run_of_its_own(
+    here: Here, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from mlflow import MlflowClient
+
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(made_up_configuration()))
+    data = made_up_set(tmp_path_factory.mktemp("tracked") / "set")
+    done = CliRunner().invoke(
+        cli,
+        [
+            "train", "run", "--config", str(tmp_path / "training.yaml"), "--data", str(data),
+            "--out", str(tmp_path / "first"), "--trainer", "boosted_trees", "--experiment", "arrivals",
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, (done.output, done.exception)
+    uri = here.settings.mlflow_tracking_uri
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(f"{here.settings.tenant}/arrivals")
+    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
+    assert sorted(runs) == ["boosted_trees-first", "logistic_regression-first"]
+    for found in runs.values():
+        assert found.info.status == "FINISHED" and 0.5 < found.data.metrics["test_auc"] < 1
 
 
 def test_who_acts_is_declared_on_one_machine_only(here: Here) -> None:

@@ -41,7 +41,9 @@ def test_a_package_holds_graph_schema_environment_card_plots_and_lineage(built: 
     interface = built.document("interface.json")
     assert [each["name"] for each in interface["inputs"]] == ["categorical", "numerical"]
     assert interface["outputs"] == [{"name": "probability", "type": "float", "shape": ["rows"]}]
-    assert built.document("lineage.json")["inputs"][0].startswith("training_set:data@")
+    training_set, fitted = built.document("lineage.json")["inputs"]
+    assert training_set.startswith("training_set:data@")
+    assert fitted == f"checkpoint:data/boosted_trees@{built.manifest.model_digest}"
 
 
 def test_the_packaged_graph_answers_as_the_scores_say(built: Package) -> None:

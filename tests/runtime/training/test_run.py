@@ -11,12 +11,18 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from runtime import metrics
 from runtime.cli import cli
 from runtime.errors import FalajError
-from runtime.settings import Settings
+from runtime.lineage.events import from_json
+from runtime.registry.errors import RegistryAwayError
+from runtime.settings import Settings, SettingsError
 from runtime.training.configuration import TrainingConfiguration
 from runtime.training.errors import ConfigurationError, TrainingFailed
+from runtime.training.journal import NoTracker
+from runtime.training.provenance import fitted_artifact, training_set_artifact
 from runtime.training.run import RunRequest, read_request, run
+from runtime.training.tracking import TolerantTracker, trackers_of
 from runtime.training.trainers import TrainedModel, load_model
 from tests.support.training_sets import made_up_configuration
 
@@ -143,6 +149,77 @@ def test_the_tracker_hears_parameters_metrics_and_the_report(made_up: Path, tmp_
     assert {"loss", "learning_rate", "validation_loss", "samples_per_second", "test_auc"} <= tracker.metrics.keys()
     assert "mfu" not in tracker.metrics  # a CPU has none, and None is no number
     assert tracker.artifacts == ["report.json"]
+
+
+def test_the_command_records_what_it_read_and_made(
+    made_up: Path, configuration_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "lineage.jsonl"
+    monkeypatch.setenv("FALAJ_LINEAGE_URL", f"file:{record}")
+    out = tmp_path / "run"
+    done = command(
+        "run", "--config", str(configuration_file), "--data", str(made_up), "--out", str(out),
+        "--trainer", "boosted_trees", "--tracker", "none",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads((out / "report.json").read_text())
+    digest = report["lineage"]["training_set_digest"]
+    started, ended = (from_json(line) for line in record.read_text().splitlines())
+    assert (started.job, started.state, ended.state) == ("train.run", "START", "COMPLETE")
+    assert [str(part.artifact) for part in ended.inputs] == [f"training_set:set@{digest}"]
+    assert {str(part.artifact) for part in ended.outputs} == {
+        f"checkpoint:set/{model['kind']}@{model['model_digest']}" for model in report["models"]
+    }
+    assert ended.properties["configuration_digest"] == report["lineage"]["configuration_digest"]
+
+    (out / "boosted_trees" / "model" / "model.onnx").write_bytes(b"altered")
+    assert command("resume", "--out", str(out)).exit_code != 0
+    failed = from_json(record.read_text().splitlines()[-1])
+    assert (failed.job, failed.state, failed.error) == ("train.run", "FAIL", "ArtifactError")
+
+
+@pytest.mark.parametrize(
+    ("origin", "where", "reference"),
+    [
+        ({"service": "late_v1", "snapshot_id": "9"}, "s3://b/sets/1", "training_set:late_v1@feed"),
+        ({}, "s3://bucket/sets/1/", "training_set:bucket/sets/1@feed"),
+        ({}, "/data/made up @ home/ü", "training_set:data/made up _ home@feed"),
+        ({"table": "flights.flights", "snapshot_id": 7}, "iceberg:flights.flights@7", "table:flights.flights@7"),
+    ],
+)
+def test_a_training_set_has_a_name_that_lineage_takes(origin: dict[str, Any], where: str, reference: str) -> None:
+    lineage = {"training_set": where, "training_set_digest": "feed", "training_set_origin": origin}
+    assert training_set_artifact(lineage).reference == reference
+    assert fitted_artifact(lineage, "boosted_trees", "beef").reference.endswith("/boosted_trees@beef")
+
+
+def test_figures_go_to_a_tracker_where_one_is_set_or_asked_for() -> None:
+    nowhere, somewhere = Settings(), Settings(mlflow_tracking_uri="http://127.0.0.1:9")
+
+    def trackers(settings: Settings, choice: str | None) -> Any:
+        return trackers_of(settings, choice, experiment="training", name="run", warn=print)
+
+    assert trackers(nowhere, None) is None
+    assert trackers(somewhere, "none") is None
+    assert trackers(somewhere, None) is not None
+    with pytest.raises(SettingsError, match="FALAJ_MLFLOW_TRACKING_URI"):
+        trackers(nowhere, "mlflow")
+    with pytest.raises(RegistryAwayError, match="MLflow"), trackers(somewhere, None)("boosted_trees"):
+        pass
+
+
+def test_a_tracker_that_goes_away_costs_its_figures_and_not_the_run(made_up: Path, tmp_path: Path) -> None:
+    class Away(NoTracker):
+        def log_metrics(self, values: Any, step: int) -> None:
+            raise RegistryAwayError("MLflow: connection refused")
+
+    warned: list[str] = []
+    before = metrics.value("falaj_training_tracker_failures_total")
+    tracker = TolerantTracker(Away(), warned.append)
+    result = run(Settings(), request_of(made_up), tmp_path / "run", tracker=tracker)
+    assert result.models[0].test.auc > 0.5
+    assert warned == ["MLflow: connection refused; training goes on, some of its figures are not tracked"]
+    assert metrics.value("falaj_training_tracker_failures_total") > before
 
 
 def test_a_changed_configuration_fits_anew_where_it_may(made_up: Path, tmp_path: Path) -> None:
