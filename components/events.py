@@ -7,7 +7,7 @@ rule alone, and what a consumer cannot handle ends in one place where somebody l
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -73,7 +73,9 @@ def subscriptions(*, lake_bucket: str) -> tuple[Subscription, ...]:
 class PlatformEvents(PlatformComponent):
     """The event bus with its subscriptions.
 
-    Children: bus, dead-letter queue and its policy, and per subscription a queue, a queue policy, a rule and a target.
+    Children: bus, dead-letter queues and their policies, and per subscription a queue, a queue policy, a rule and a
+    target.  What nobody can handle of the subscriptions lies apart from what the consumer of the event stream refuses:
+    the messages differ, and so does who puts them right.
     """
 
     bus_name: pulumi.Output[str]
@@ -82,6 +84,9 @@ class PlatformEvents(PlatformComponent):
     """Subscription name -> queue ARN."""
     queue_urls: Mapping[str, pulumi.Output[str]]
     dead_letter_queue_arn: pulumi.Output[str]
+    """Of the subscriptions."""
+    stream_dead_letter_queue_arn: pulumi.Output[str]
+    stream_dead_letter_queue_url: pulumi.Output[str]
 
     def __init__(
         self,
@@ -103,34 +108,40 @@ class PlatformEvents(PlatformComponent):
             kms_key_identifier=key_arn,
             opts=self.child_opts(),
         )
-        dead_letters = sqs.Queue(
-            f"{name}-dead-letters",
-            name=self._queue_name("dead-letters"),
-            message_retention_seconds=DEAD_LETTER_RETENTION_SECONDS,
-            kms_master_key_id=key_arn,
-            kms_data_key_reuse_period_seconds=DATA_KEY_REUSE_SECONDS,
-            redrive_allow_policy=json.dumps(
-                {
-                    "redrivePermission": "byQueue",
-                    "sourceQueueArns": [self._queue_arn(subscription.name) for subscription in wanted],
-                },
-                sort_keys=True,
-            ),
-            opts=self.child_opts(),
-        )
-        sqs.QueuePolicy(
-            f"{name}-dead-letters-policy",
-            queue_url=dead_letters.url,
-            policy=dead_letters.arn.apply(lambda arn: resource_document(require_tls_statements("sqs:*", [arn]))),
-            opts=self.child_opts(),
-        )
+        dead_letters = self._dead_letter_queue(name, "dead-letters", wanted)
+        stream_dead_letters = self._dead_letter_queue(name, "stream-dead-letters")
         queues = {subscription.name: self._subscribe(name, subscription, bus, dead_letters) for subscription in wanted}
         self.bus_name = bus.name
         self.bus_arn = bus.arn
         self.queue_arns = {key: queue.arn for key, queue in queues.items()}
         self.queue_urls = {key: queue.url for key, queue in queues.items()}
         self.dead_letter_queue_arn = dead_letters.arn
+        self.stream_dead_letter_queue_arn = stream_dead_letters.arn
+        self.stream_dead_letter_queue_url = stream_dead_letters.url
         self.register_declared_outputs()
+
+    def _dead_letter_queue(self, name: str, purpose: str, sources: Sequence[Subscription] = ()) -> sqs.Queue:
+        """A queue that keeps what it is given for as long as it can.  ``sources``: whose queues may move messages in."""
+        redrive: dict[str, object] = {"redrivePermission": "denyAll"}
+        if sources:
+            queues = [self._queue_arn(subscription.name) for subscription in sources]
+            redrive = {"redrivePermission": "byQueue", "sourceQueueArns": queues}
+        queue = sqs.Queue(
+            f"{name}-{purpose}",
+            name=self._queue_name(purpose),
+            message_retention_seconds=DEAD_LETTER_RETENTION_SECONDS,
+            kms_master_key_id=self._key_arn,
+            kms_data_key_reuse_period_seconds=DATA_KEY_REUSE_SECONDS,
+            redrive_allow_policy=json.dumps(redrive, sort_keys=True),
+            opts=self.child_opts(),
+        )
+        sqs.QueuePolicy(
+            f"{name}-{purpose}-policy",
+            queue_url=queue.url,
+            policy=queue.arn.apply(lambda arn: resource_document(require_tls_statements("sqs:*", [arn]))),
+            opts=self.child_opts(),
+        )
+        return queue
 
     def _subscribe(
         self, name: str, subscription: Subscription, bus: cloudwatch.EventBus, dead_letters: sqs.Queue

@@ -64,6 +64,8 @@ class Wiring:
     """kinesis: the stream's name.  msk: bootstrap brokers."""
     event_bus_name: pulumi.Input[str]
     queue_urls: Mapping[str, pulumi.Input[str]]
+    dead_letter_queue_url: pulumi.Input[str]
+    """Where the consumer of the event stream puts what it refuses."""
     online_store_port: int = 0
     """0 for DynamoDB."""
     aws_endpoint_url: str = ""
@@ -112,6 +114,7 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
         STREAM_PROCESSOR: {
             **lake,
             **_stream(wiring, EVENTS_TOPIC),
+            "FALAJ_DEAD_LETTER_QUEUE_URL": wiring.dead_letter_queue_url,
             **_queue(wiring, "ingestion"),
             **announce,
             **tell,

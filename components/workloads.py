@@ -109,7 +109,9 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
             "stream-processor",
             *stream.consume("events"),
             _receive("ingestion"),
-            _queue_key(),
+            Grant("Refused", "queue:stream-dead-letters", ("sqs:SendMessage",)),
+            # What SQS needs of the key to take a message, which includes what it needs to hand one out.
+            Grant("QueueKey", "key:platform", ENCRYPT, via_service="sqs"),
             *_bucket("lake", "Lake", prefixes=("curated/", "dead-letters/", "quarantine/", "raw/"), write=True),
             # A commit removes the metadata files of long ago; rows stay.
             Grant("OldMetadata", "bucket:lake", ("s3:DeleteObject",), paths=("/curated/*/metadata/*",)),

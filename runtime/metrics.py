@@ -57,16 +57,16 @@ def value(name: str, **labels: str) -> float:
 
 @contextmanager
 def exporter(settings: Settings) -> Iterator[int | None]:
-    """Serves ``/metrics`` on 127.0.0.1 while the block runs; yields the port, or None when it is switched off.
+    """Serves ``/metrics`` while the block runs; yields the port, or None when it is switched off.
 
-    Raises OSError if the port is taken.  Loopback only: what scrapes it runs beside it.
+    On ``settings.listen_address``: loopback unless something else was asked for.  Raises OSError if the port is taken.
     """
     if not settings.metrics_port:
         yield None
         return
     from prometheus_client import start_http_server
 
-    server, thread = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=registry())
+    server, thread = start_http_server(settings.metrics_port, addr=settings.listen_address, registry=registry())
     try:
         yield settings.metrics_port
     finally:

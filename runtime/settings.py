@@ -66,8 +66,10 @@ class Settings(BaseSettings):
     subject_index_key: str = Field(default="", repr=False)
     """Secret of the tenant under which data subjects are indexed (``runtime.lineage.subjects``)."""
 
+    listen_address: str = "127.0.0.1"
+    """Address that servers and the Prometheus exporter bind; on the platform the pod's own."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of the Prometheus exporter on 127.0.0.1; 0 switches it off."""
+    """Port of the Prometheus exporter; 0 switches it off."""
     tenant: str = Field(default="default", pattern=r"^[a-z][a-z0-9-]{0,38}$")
 
     @field_validator("aws_endpoint_url")
@@ -81,6 +83,14 @@ class Settings(BaseSettings):
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError("plain http is allowed to 127.0.0.1 only; use https")
         return url.rstrip("/")
+
+    @field_validator("listen_address")
+    @classmethod
+    def _an_address(cls, address: str) -> str:
+        try:
+            return str(ipaddress.ip_address(address))
+        except ValueError:
+            raise ValueError("must be an IP address of this machine, as 127.0.0.1") from None
 
     @property
     def is_local(self) -> bool:

@@ -134,5 +134,6 @@ def wiring(settings: StackSettings, foundation: Foundation, data: Data, *, catal
         stream_endpoint=data.streaming.endpoint,
         event_bus_name=data.events.bus_name,
         queue_urls=queue_urls,
+        dead_letter_queue_url=data.events.stream_dead_letter_queue_url,
         aws_endpoint_url=settings.aws_endpoint_url,
     )

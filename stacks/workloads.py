@@ -63,6 +63,7 @@ def resource_arns(
         arns[tenant_key(tenant)] = arn
     for queue, arn in data.events.queue_arns.items():
         arns[f"queue:{queue}"] = arn
+    arns["queue:stream-dead-letters"] = data.events.stream_dead_letter_queue_arn
     optional = {
         "groups": data.streaming.groups_arn,
         "online-reader": data.online_store.reader_arn,

@@ -86,9 +86,9 @@ def from_servers(ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def _dead_letter_queue(state: Mapping[str, Any]) -> str | None:
-    """The platform's dead-letter queue; it is no output, because no other stack needs it."""
+    """Where a stream's consumer puts what it refuses; it is no output, because no other stack needs it."""
     for resource in (state.get("deployment") or {}).get("resources") or ():
         name = str(resource.get("urn", "")).rpartition("::")[2]
-        if resource.get("type") == "aws:sqs/queue:Queue" and name.endswith("-dead-letters"):
+        if resource.get("type") == "aws:sqs/queue:Queue" and name.endswith("-stream-dead-letters"):
             return str(resource.get("outputs", {}).get("url") or "") or None
     return None

@@ -36,7 +36,11 @@ def feature_server(blueprint: Blueprint, images_at_hand: Images, inputs: Inputs,
     server = Service(
         name=FEATURE_SERVER,
         component=COMPONENT,
-        command=("python", "-m", "runtime", "features", "serve", "--project", FEATURES, "--port", str(HTTP_PORT)),
+        command=(
+            *("python", "-m", "runtime", "features", "serve", "--project", FEATURES, "--port", str(HTTP_PORT)),
+            # The fast path reads Valkey alone.
+            *("--engine", "fast" if blueprint.online_store.engine == "valkey" else "feast"),
+        ),
         size=sizes[FEATURE_SERVER],
         tenant_facing=True,
         probes=Probes(live="/health", ready="/health"),

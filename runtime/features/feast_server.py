@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 START_TIMEOUT_SECONDS: Final = 90
 """Importing Feast takes up to ten seconds on a cold disk, twice as long beside other work."""
 STOP_TIMEOUT_SECONDS: Final = 10
+LOOPBACK: Final = "127.0.0.1"
 
 
 def write_repository(settings: Settings, declaration: Declaration, directory: Path) -> None:
@@ -40,11 +41,11 @@ def write_repository(settings: Settings, declaration: Declaration, directory: Pa
     (directory / "feature_store.yaml").write_text(json.dumps(config))
 
 
-def command(directory: Path, port: int, *, workers: int = 1) -> list[str]:
-    """What runs the server on 127.0.0.1 for a repository in ``directory``."""
+def command(directory: Path, port: int, *, workers: int = 1, host: str = LOOPBACK) -> list[str]:
+    """What runs the server for a repository in ``directory``."""
     # Feast's command line as a program of this interpreter; registry TTL 0: the file never changes.
     program = "from feast.cli.cli import cli; cli()"
-    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers), "--no-access-log"]
+    options = ["--host", host, "--port", str(port), "--workers", str(workers), "--no-access-log"]
     return [sys.executable, "-W", "ignore", "-c", program, "-c", str(directory), "serve", *options]
 
 
@@ -57,30 +58,40 @@ def running(
     workers: int = 1,
     environment: dict[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts the server, yields its process once it answers, ends it.  Raises OnlineStoreError when it does not."""
+    """Starts the server on ``settings.listen_address``, yields its process once it answers, ends it.
+
+    Raises OnlineStoreError when it does not answer.
+    """
     with tempfile.TemporaryDirectory(prefix="falaj-feast-server-") as name:
         directory = Path(name)
         write_repository(settings, declaration, directory)
-        with running_repository(directory, port=port, workers=workers, environment=environment) as process:
+        with running_repository(
+            directory, port=port, workers=workers, environment=environment, host=settings.listen_address
+        ) as process:
             yield process
 
 
 @contextmanager
 def running_repository(
-    directory: Path, *, port: int, workers: int = 1, environment: dict[str, str] | None = None
+    directory: Path,
+    *,
+    port: int,
+    workers: int = 1,
+    environment: dict[str, str] | None = None,
+    host: str = LOOPBACK,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """``running`` for any Feast repository; its log is ``server.log`` in it."""
     log = directory / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(directory, port, workers=workers),
+            command(directory, port, workers=workers, host=host),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **(environment or {})},
         )
     try:
-        _wait_until_it_answers(process, port, log)
+        _wait_until_it_answers(process, host, port, log)
         yield process
     finally:
         process.terminate()
@@ -109,15 +120,16 @@ def ask(port: int, body: dict[str, Any], *, timeout_seconds: float = 30) -> dict
         raise OnlineStoreError(f"the feature server on port {port} does not answer: {error}") from error
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_it_answers(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
-            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
+            with opener.open(f"http://{address}/health", timeout=2):
                 return
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = log.read_text(errors="replace")[-1500:]
-                raise OnlineStoreError(f"Feast's server did not come up on port {port}: {tail}") from None
+                raise OnlineStoreError(f"Feast's server did not come up on {address}: {tail}") from None
         time.sleep(0.1)

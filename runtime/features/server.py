@@ -202,18 +202,24 @@ def application(settings: Settings, project: str) -> FeatureApplication:
 
 
 def serve(settings: Settings, project: str, *, port: int) -> None:
-    """Serves on 127.0.0.1 until a signal comes.  Raises OSError where the port is taken."""
+    """Serves on ``settings.listen_address``, and its metrics beside it, until a signal comes.
+
+    Raises OSError where a port is taken.
+    """
     import uvicorn
 
-    uvicorn.run(
-        application(settings, project),
-        host="127.0.0.1",
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    from runtime import metrics
+
+    with metrics.exporter(settings):
+        uvicorn.run(
+            application(settings, project),
+            host=settings.listen_address,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_level="warning",
+        )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

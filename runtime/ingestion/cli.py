@@ -212,11 +212,89 @@ def tables(as_json: bool) -> None:
     )
 
 
-class _Display:
-    """What a consumer does, while it does it: JSON lines, a line that is renewed on a terminal, or nothing."""
+@group.command()
+@click.argument("names", nargs=-1, metavar="[TABLE]...")
+@click.option(
+    "--target-file-mib", type=click.IntRange(1, 512), default=32, show_default=True, help="Size of a full file."
+)
+@click.option("--min-files", type=click.IntRange(2), default=5, show_default=True, help="Fewer are not rewritten.")
+@click.option("--keep-days", type=click.FloatRange(0), default=5.0, show_default=True, help="Snapshots younger stay.")
+@click.option("--keep-last", type=click.IntRange(1), default=20, show_default=True, help="So many snapshots stay.")
+@click.option(
+    "--orphan-days",
+    type=click.FloatRange(0.01),
+    default=3.0,
+    show_default=True,
+    help="Unreferenced files younger than this may belong to a commit under way, and stay.",
+)
+@_as_json
+def maintain(
+    names: tuple[str, ...],
+    target_file_mib: int,
+    min_files: int,
+    keep_days: float,
+    keep_last: int,
+    orphan_days: float,
+    as_json: bool,
+) -> None:
+    """Compact small files, expire old snapshots, remove files that nothing refers to; all tables, or those named.
 
-    def __init__(self, as_json: bool) -> None:
+    Safe beside running consumers and beside itself; killed, it leaves every row where it was.  A snapshot that a
+    feature snapshot or the lineage names stays.
+    """
+    import functools
+
+    from runtime import metrics
+    from runtime.ingestion.lake import Lake
+    from runtime.ingestion.maintenance import Maintenance, MaintenanceOptions
+    from runtime.ingestion.table_references import referenced_snapshots
+
+    settings = load_settings()
+    lake = Lake(settings)
+    options = MaintenanceOptions(
+        target_file_bytes=target_file_mib * 1024 * 1024,
+        min_files=min_files,
+        keep_snapshots=datetime.timedelta(days=keep_days),
+        keep_last=keep_last,
+        orphan_age=datetime.timedelta(days=orphan_days),
+    )
+    with metrics.exporter(settings), _Display(as_json, "maintaining tables") as display:
+        maintenance = Maintenance(
+            settings,
+            options,
+            referenced=functools.partial(referenced_snapshots, settings),
+            observe=display.observe,
+        )
+        chosen = [(name, lake.table(name)) for name in names] or list(lake.tables())
+        results = [maintenance.run(name, table) for name, table in chosen]
+    if as_json:
+        for result in results:
+            click.echo(json.dumps({"event": "result", **vars(result)}))
+        return
+    _table(
+        ("table", "files", "into", "left", "snapshots expired", "kept for records", "files removed", "MiB removed"),
+        [
+            (
+                result.table,
+                f"{result.rewritten_files:,}",
+                f"{result.added_files:,}",
+                f"{result.left:,}",
+                f"{result.expired_snapshots:,}",
+                f"{result.kept_referenced:,}",
+                f"{result.removed_files:,}",
+                f"{result.removed_bytes / 1024**2:,.1f}",
+            )
+            for result in results
+        ],
+    )
+
+
+class _Display:
+    """What is being done, while it is: JSON lines, a line that is renewed on a terminal, or nothing."""
+
+    def __init__(self, as_json: bool, doing: str = "reading the stream") -> None:
         self._as_json = as_json
+        self._doing = doing
         self._status: Any = None
         self._lock = threading.Lock()
 
@@ -224,7 +302,7 @@ class _Display:
         if not self._as_json and sys.stderr.isatty():
             from rich.console import Console
 
-            self._status = Console(stderr=True).status("reading the stream")
+            self._status = Console(stderr=True).status(self._doing)
             self._status.start()
         return self
 
@@ -239,7 +317,9 @@ class _Display:
                 click.echo(json.dumps({"event": name, **facts}))
                 sys.stdout.flush()
             elif self._status is not None and name == "committed":
-                self._status.update(f"reading the stream: {facts['total']:,} rows taken")
+                self._status.update(f"{self._doing}: {facts['total']:,} rows taken")
+            elif self._status is not None and name == "compacted":
+                self._status.update(f"{self._doing}: {facts['files']:,} files rewritten into {facts['into']}")
 
 
 def _print_stream(result: StreamResult, as_json: bool) -> None:
@@ -287,4 +367,9 @@ def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     Console(highlight=False).print(table)
 
 
-_NUMBERS = frozenset({"accepted", "duplicates", "refused", "rows", "files", "late", "dead letters", "batches"})
+_NUMBERS = frozenset(
+    {
+        *("accepted", "duplicates", "refused", "rows", "files", "late", "dead letters", "batches"),
+        *("into", "left", "snapshots expired", "kept for records", "files removed", "MiB removed"),
+    }
+)

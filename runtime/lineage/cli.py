@@ -106,16 +106,19 @@ def load(file: Path) -> None:
 
 @group.command(epilog="Example:\n\n  lineage serve --port 5000")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-def serve(port: int, host: str) -> None:
+@click.option("--host", help="Address to listen on; by default FALAJ_LISTEN_ADDRESS (127.0.0.1).")
+def serve(port: int, host: str | None) -> None:
     """Collect OpenLineage events over HTTP (POST /api/v1/lineage) into the store."""
     import uvicorn
 
+    from runtime import metrics
     from runtime.lineage.collector import Collector
 
     settings = load_settings()
     settings.require("postgres_dsn")
-    uvicorn.run(Collector(settings.postgres_dsn), host=host, port=port, log_level="warning", lifespan="off")
+    address = host or settings.listen_address
+    with metrics.exporter(settings):
+        uvicorn.run(Collector(settings.postgres_dsn), host=address, port=port, log_level="warning", lifespan="off")
 
 
 def _store(settings: Settings) -> LineageStore:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime import metrics
 from runtime.lineage.artifacts import Artifact, Kind, parse_reference
-from runtime.lineage.steps import step
+from runtime.lineage.steps import Step, step
 from runtime.registry import assembly
 from runtime.registry.audit import AuditLog, Event, Record, approvals
 from runtime.registry.card import ModelCard
@@ -139,24 +139,35 @@ class Registry:
         alias: str = CHAMPION,
         progress: Progress = lambda *_: None,
     ) -> Promotion:
-        """Gives the alias to a version if every gate is open.  Raises GatesFailed, which names the closed ones."""
+        """Gives the alias to a version if every gate is open.  Raises GatesFailed, which names the closed ones.
+
+        A process killed on the way leaves the alias with the old version or the new one; the same call again finishes
+        what is missing, and once nothing is missing, changes nothing.
+        """
         with AuditLog.open(self._settings) as audit, audit.turn(name):
             judged = self._judge(audit, name, version, policy, alias, progress)
-            found, details = judged.version, self._decision(judged, policy, alias)
-            event = Event(actor, "promotion.refused", name, found.version, found.digest, details)
+            found = judged.version
+            holder, last = self._tracking.holder(name, alias), _last_promotion(audit.records(name), alias)
+            moved = holder is not None and holder.version == found.version
+            ours = last is not None and (last.version, last.package) == (found.version, found.digest)
+            event = Event(actor, "promotion.refused", name, found.version, found.digest)
+            if moved and ours and last is not None and last.action == "promotion.decided":
+                # The alias moved by that decision, whatever the gates would say by now.
+                with step(self._settings, "registry.promote") as running:
+                    record = _done(running, audit, event, dict(last.details))
+                return Promotion(judged, alias, record)
+            details = self._decision(judged, policy, alias)
             if not judged.report.open:
-                audit.append(event)
+                audit.append(_as(event, "promotion.refused", details))
                 metrics.counter("falaj_registry_promotions_refused_total", "Promotions that a gate refused.").inc()
                 closed = "; ".join(f"{each.gate}: {each.reason} ({each.todo})" for each in judged.report.closed)
                 raise GatesFailed(f"{name} {found.version} stays as it is: {closed}")
+            if moved and ours and last is not None:
+                return Promotion(judged, alias, last)
             with step(self._settings, "registry.promote") as running:
-                running.read(_artifact(found))
-                audit.append(_as(event, "promotion.decided"))
+                audit.append(_as(event, "promotion.decided", details))
                 self._tracking.point(name, alias, found.version)
-                record = audit.append(_as(event, "promotion.done"))
-                running.made(
-                    Artifact(Kind.DEPLOYMENT, f"{name}/{alias}", str(record.sequence)), {"version": found.version}
-                )
+                record = _done(running, audit, event, details)
         return Promotion(judged, alias, record)
 
     def verify(self, name: str, version: str, progress: Progress = lambda *_: None) -> Opened:
@@ -292,8 +303,23 @@ def _artifact(version: ModelVersion) -> Artifact:
     return Artifact(Kind.MODEL, version.name, version.version)
 
 
-def _as(event: Event, action: str) -> Event:
-    return Event(**{**vars(event), "action": action})
+def _as(event: Event, action: str, details: dict[str, Any]) -> Event:
+    return replace(event, action=action, details=details)
+
+
+def _done(running: Step, audit: AuditLog, event: Event, details: dict[str, Any]) -> Record:
+    running.read(Artifact(Kind.MODEL, event.model, event.version))
+    record = audit.append(_as(event, "promotion.done", details))
+    deployment = Artifact(Kind.DEPLOYMENT, f"{event.model}/{details['alias']}", str(record.sequence))
+    running.made(deployment, {"version": event.version})
+    return record
+
+
+def _last_promotion(records: tuple[Record, ...], alias: str) -> Record | None:
+    """The last decision to move the alias, or its end."""
+    ends = ("promotion.decided", "promotion.done")
+    found = [record for record in records if record.action in ends and record.details.get("alias") == alias]
+    return found[-1] if found else None
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def arns() -> dict[str, str]:
     for name in NAMES:
         for tenant in platform(name).blueprint.tenants:
             found[f"key:tenant-{tenant.name}"] = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/tenant-{tenant.name}"
-    for queue in ("ingestion", "lineage", "retraining"):
+    for queue in ("ingestion", "lineage", "retraining", "stream-dead-letters"):
         found[f"queue:{queue}"] = f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:falaj-dev-{queue}"
     return found
 
@@ -168,6 +168,16 @@ def test_the_feature_server_cannot_write_what_it_serves() -> None:
     assert allows(policy_of(recording, "feature-server"), "dynamodb:GetItem", table)
     assert not allows(policy_of(recording, "feature-server"), "dynamodb:PutItem", table)
     assert allows(policy_of(recording, "feature-materialiser"), "dynamodb:PutItem", table)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stream_processor_puts_aside_what_it_refuses_and_cannot_take_it_back(name: str) -> None:
+    policy = policy_of(build(name), "stream-processor")
+    queue = arns()["queue:stream-dead-letters"]
+    assert allows(policy, "sqs:SendMessage", queue)
+    assert not allows(policy, "sqs:ReceiveMessage", queue)
+    assert not allows(policy, "sqs:SendMessage", arns()["queue:ingestion"])
+    assert allows(policy, "kms:GenerateDataKey", arns()["key:platform"])
 
 
 def glue(kind: str, name: str = "") -> str:

@@ -159,8 +159,8 @@ def test_platform_events_are_exactly_these_children() -> None:
     assert events().types() == {
         "falaj:data:PlatformEvents": 1,
         "aws:cloudwatch/eventBus:EventBus": 1,
-        QUEUE: 4,
-        POLICY: 4,
+        QUEUE: 5,
+        POLICY: 5,
         RULE: 3,
         TARGET: 3,
     }
@@ -206,6 +206,12 @@ def test_what_nobody_can_handle_ends_in_the_dead_letter_queue(name: str) -> None
     assert admitted["redrivePermission"] == "byQueue"
     assert f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:falaj-dev-{name}" in admitted["sourceQueueArns"]
     assert dead.inputs["messageRetentionSeconds"] == 14 * 86_400
+
+
+def test_what_a_streams_consumer_refuses_has_a_queue_that_nothing_is_moved_to() -> None:
+    refused = events().named("events-stream-dead-letters", QUEUE)
+    assert refused.document("redriveAllowPolicy") == {"redrivePermission": "denyAll"}
+    assert refused.inputs["messageRetentionSeconds"] == 14 * 86_400
 
 
 def test_only_raw_objects_of_the_lake_start_ingestion() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from examples.flights.features import computations as c
 from runtime.features.project import Computation, Examples, FeatureProject, PathOf, StreamSource
+
+if TYPE_CHECKING:
+    from runtime.features.push import FeatureWriter
+    from runtime.settings import Settings
 
 COMPLETED: Final = "falaj.flights.completed"
 """Event type of the stream; its records have the columns of ``flights.flights``."""
@@ -42,3 +46,10 @@ PROJECT: Final = FeatureProject(
     streams={COMPLETED: StreamSource("tail_last_flight_v1", _tail_rows)},
     subject_key="tailnum",
 )
+
+
+def online_writer(settings: Settings) -> FeatureWriter:
+    """The online store's writer of this project: ``ingest stream --online examples.flights.features:online_writer``."""
+    from runtime.features.push import FeatureWriter
+
+    return FeatureWriter(settings, PROJECT)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +28,7 @@ from runtime.registry.package import Package
 from runtime.registry.tracking import Tracking
 from runtime.settings import Settings
 from tests.support.model_packages import CARD, Keys, card, make_package, signature_of
-from tests.support.runtime_servers import Aws, Server, environment
+from tests.support.runtime_servers import ROOT, Aws, Server, environment
 from tests.support.training_sets import made_up_configuration, made_up_set
 
 pytestmark = pytest.mark.timeout(600)
@@ -225,6 +230,83 @@ def test_a_promotion_whose_process_died_is_finished_by_the_same_command(
     here.registry.promote("arrivals", "1", POLICY, "omar")
     assert here.actions()[-1] == "promotion.done"
     assert here.registry.versions("arrivals")[0].aliases == ("champion",)
+
+
+KILLS_BY_CALL, KILLS_BY_TIME = 14, 6
+
+
+def test_a_promotion_killed_anywhere_leaves_one_champion_and_is_finished_by_another_try(
+    here: Here, tmp_path: Path
+) -> None:
+    """Real processes, real SIGKILL: most of them between the decision and its end, some anywhere from the start."""
+    versions = [here.registered(here.built), here.registered(make_package(here.trained, tmp_path / "b", author="noor"))]
+    for version in versions:
+        for person in ("omar", "mariam"):
+            here.registry.approve("arrivals", version, person)
+    policy = POLICY.model_copy(update={"against_champion": {}})
+    (tmp_path / "policy.json").write_text(policy.model_dump_json())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.promotion_process", str(tmp_path / "policy.json")],
+        cwd=ROOT, env=environment(here.settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+
+    def promoted(version: str, **how: Any) -> dict[str, Any]:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps({"version": version, **how}) + "\n")
+        process.stdin.flush()
+        answer: dict[str, Any] = json.loads(process.stdout.readline())
+        assert answer["error"] == "", answer
+        return answer
+
+    def champion() -> str:
+        return next(each.version for each in here.registry.versions("arrivals") if each.aliases == ("champion",))
+
+    try:
+        old, new = versions
+        promoted(old)
+        begun = time.monotonic()
+        most_calls = promoted(new)["calls"]
+        most_seconds = time.monotonic() - begun
+        random_ = random.Random(20130101)
+        plans: list[dict[str, float]] = [{"calls": random_.randrange(1, most_calls)} for _ in range(KILLS_BY_CALL)]
+        plans += [{"seconds": random_.uniform(0, most_seconds)} for _ in range(KILLS_BY_TIME)]
+        killed_after: set[str] = set()
+        for plan in plans:
+            old, new = new, old
+            answer = promoted(new, **plan)
+            assert answer["signal"] == signal.SIGKILL or "seconds" in plan
+            with AuditLog.open(here.settings) as log:
+                records = log.records()
+                # A copy may wait for the next append; nothing else may be wrong.
+                assert all("has no copy on S3" in problem for problem in log.verify())
+            now = champion()
+            assert now in (old, new)
+            if records[-1].version == new:
+                killed_after.add(f"{records[-1].action}, {'new' if now == new else 'old'} champion")
+            else:
+                assert now == old  # nothing was decided, so nothing may have moved
+            promoted(new)
+            assert champion() == new
+            with AuditLog.open(here.settings) as log:
+                assert log.verify() == ()
+                last = log.records()[-1]
+            assert (last.action, last.version, last.details["before"]) == ("promotion.done", new, old)
+        assert killed_after >= {"promotion.decided, old champion", "promotion.decided, new champion"}
+    finally:
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
+
+
+def test_promoting_the_champion_again_changes_nothing(here: Here) -> None:
+    here.registered()
+    for person in ("omar", "mariam"):
+        here.registry.approve("arrivals", "1", person)
+    first = here.registry.promote("arrivals", "1", POLICY, "omar")
+    again = here.registry.promote("arrivals", "1", POLICY, "mariam")
+    assert again.record == first.record
+    assert here.actions()[-1:] == ["promotion.done"] and here.actions().count("promotion.done") == 1
 
 
 def test_an_incomplete_card_keeps_its_gate_closed(here: Here, tmp_path: Path) -> None:
