@@ -121,7 +121,10 @@ class PlatformEvents(PlatformComponent):
         self.register_declared_outputs()
 
     def _dead_letter_queue(self, name: str, purpose: str, sources: Sequence[Subscription] = ()) -> sqs.Queue:
-        """A queue that keeps what it is given for as long as it can.  ``sources``: whose queues may move messages in."""
+        """A queue that keeps what it is given for as long as it can.
+
+        ``sources``: whose queues may move messages in.
+        """
         redrive: dict[str, object] = {"redrivePermission": "denyAll"}
         if sources:
             queues = [self._queue_arn(subscription.name) for subscription in sources]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+
 import psycopg
 import pytest
 import valkey
 
+from runtime import metrics
 from runtime.aws import client
 from runtime.settings import Settings, SettingsError, load_settings
+from tests.support.moto_server import free_port
 
 
 def test_settings_come_from_the_environment_with_their_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +47,26 @@ def test_only_an_account_on_loopback_counts_as_local() -> None:
     assert Settings(aws_endpoint_url="http://127.0.0.1:4599").is_local
     assert not Settings(aws_endpoint_url="https://vpce.example").is_local
     assert not Settings(aws_endpoint_url="").is_local
+
+
+def test_servers_listen_on_loopback_unless_an_address_is_given() -> None:
+    assert Settings().listen_address == "127.0.0.1"
+    assert Settings(listen_address="10.20.3.4").listen_address == "10.20.3.4"
+
+
+@pytest.mark.parametrize("given", ["localhost", "$(FALAJ_LISTEN_ADDRESS)", "10.20.3.4:8080"])
+def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("FALAJ_LISTEN_ADDRESS", given)
+    with pytest.raises(SettingsError, match=r"FALAJ_LISTEN_ADDRESS: .*must be an IP address of this machine"):
+        load_settings()
+
+
+def test_the_exporter_binds_the_address_of_the_settings_alone() -> None:
+    port = free_port()
+    with metrics.exporter(Settings(metrics_port=port, listen_address="127.0.0.2")):
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def test_a_client_reaches_the_account_of_the_settings(settings: Settings) -> None:

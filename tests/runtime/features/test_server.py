@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,32 +33,43 @@ def live(online: Settings, declared: Declaration, snapshot: Snapshot) -> Materia
     return materialise(online, declared, snapshot, as_of=at(48))
 
 
-@pytest.fixture
-def fast_port(online: Settings) -> Iterator[int]:
-    """Our server as a process of its own; it needs no Feast."""
-    port = free_port()
+@contextmanager
+def serving(settings: Settings) -> Iterator[int]:
+    """Our server as a process of its own, which needs no Feast; the port on which it answers."""
+    port, address = free_port(), settings.listen_address
     command = [sys.executable, "-m", "runtime", "features", "serve", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--project", "tests.support.ride_project:RIDES"],
-        env=environment(online),
+        env=environment(settings),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                assert process.stderr is not None
-                raise AssertionError(process.stderr.read().decode()[-2000:]) from None
-            time.sleep(0.02)
-    yield port
-    end(process)
     assert process.stderr is not None
-    process.stderr.close()
+    deadline = time.monotonic() + 60
+    try:
+        while not answers(address, port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(process.stderr.read().decode()[-2000:])
+            time.sleep(0.02)
+        yield port
+    finally:
+        end(process)
+        process.stderr.close()
+
+
+def answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def fast_port(online: Settings) -> Iterator[int]:
+    with serving(online) as port:
+        yield port
 
 
 def post(port: int, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -157,3 +169,15 @@ def test_the_server_follows_a_flip(
     before = by_name(post(fast_port, body)[1])["rides"]["values"]
     materialise(online, declared, snapshot, as_of=at(12), keep_previous=0)
     assert (before, by_name(post(fast_port, body)[1])["rides"]["values"]) == ([9], [3])
+
+
+def test_server_and_metrics_listen_on_loopback_unless_told_otherwise_and_then_there_alone(
+    online: Settings, live: Materialisation
+) -> None:
+    assert online.listen_address == "127.0.0.1"
+    # Another address of this machine, as a pod's is: every 127/8 address is one on Linux.
+    elsewhere = online.model_copy(update={"listen_address": "127.0.0.2", "metrics_port": free_port()})
+    with serving(elsewhere) as port:
+        assert answers("127.0.0.2", elsewhere.metrics_port)
+        assert not answers("127.0.0.1", port)
+        assert not answers("127.0.0.1", elsewhere.metrics_port)
