@@ -20,10 +20,12 @@ from pulumi_policy import (
     ResourceValidationPolicy,
     StackValidationArgs,
     StackValidationPolicy,
+    policy,
 )
 from pulumi_policy import Severity as PulumiSeverity
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
 
+from policies.decode_once import decode_once
 from policies.exemptions import Exemption, exemption_for, load_exemptions
 from policies.verdict import UNKNOWN, Resource, Rule, Severity, Status, Verdict
 
@@ -81,6 +83,7 @@ def policies_for(
     rules: Sequence[Rule], exemptions_folder: Path, today: datetime.date
 ) -> list[ResourceValidationPolicy | StackValidationPolicy]:
     """One policy per rule, two for a rule that also looks at the whole stack (``ENC-001-stack``)."""
+    decode_once(policy)
     exemptions = load_exemptions(exemptions_folder)
     made: list[ResourceValidationPolicy | StackValidationPolicy] = []
     for rule in rules:
