@@ -19,6 +19,7 @@ _GROUPS = {
     "features": ("runtime.features.cli:group", "Feature views, training sets, the online store."),
     "train": ("runtime.training.cli:group", "Training jobs."),
     "registry": ("runtime.registry.cli:group", "Packages, signatures, promotion of models."),
+    "database": ("runtime.database.cli:group", "Roles and databases of the platform's services."),
     "lineage": ("runtime.lineage.cli:group", "What was made from what."),
 }
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.json import Jsonb
 
+from runtime.database.login import connect
 from runtime.lineage.artifacts import Artifact, Kind
 from runtime.lineage.events import Part, StepEvent, to_json
 from runtime.lineage.graph import Edge, Graph
@@ -67,7 +68,7 @@ class LineageStore:
     def open(cls, dsn: str) -> LineageStore:
         """Connect, and make the tables where there are none."""
         try:
-            connection = psycopg.connect(dsn, connect_timeout=_CONNECT_SECONDS, autocommit=True)
+            connection = connect(dsn, connect_timeout=_CONNECT_SECONDS, autocommit=True)
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
                 connection.execute(_SCHEMA)
