@@ -209,14 +209,19 @@ class AuditLog:
                 self._insert(record)
         except psycopg.Error as error:
             raise RegistryAwayError(f"audit record: {_line(error)}; nothing was recorded") from None
-        if self._settings.audit_bucket:
-            try:
-                self.mirror()
-            except RegistryAwayError:
-                metrics.counter(
-                    "falaj_registry_audit_copies_late_total", "Times the copy of an audit record had to wait."
-                ).inc()
+        self.catch_up()
         return record
+
+    def catch_up(self) -> None:
+        """Makes missing copies if S3 takes them now: of a process that was killed before it made its own, too."""
+        if not self._settings.audit_bucket:
+            return
+        try:
+            self.mirror()
+        except RegistryAwayError:
+            metrics.counter(
+                "falaj_registry_audit_copies_late_total", "Times the copy of an audit record had to wait."
+            ).inc()
 
     def records(self, model: str | None = None) -> tuple[Record, ...]:
         """In order; of one model, or all."""

@@ -163,6 +163,7 @@ class Registry:
                 closed = "; ".join(f"{each.gate}: {each.reason} ({each.todo})" for each in judged.report.closed)
                 raise GatesFailed(f"{name} {found.version} stays as it is: {closed}")
             if moved and ours and last is not None:
+                audit.catch_up()
                 return Promotion(judged, alias, last)
             with step(self._settings, "registry.promote") as running:
                 audit.append(_as(event, "promotion.decided", details))
