@@ -109,7 +109,15 @@ class Pin:
     path: str = ""
     digest: str = ""
     architectures: tuple[str, ...] = ("amd64", "arm64")
+    """For which the project publishes an image."""
+    built: tuple[str, ...] = ()
+    """For which it is built from the tag's source, into the mirror, since the project publishes none."""
     note: str = ""
+
+    @property
+    def runs_on(self) -> frozenset[str]:
+        """Architectures of the nodes that can run the image as the account's registry has it."""
+        return frozenset((*self.architectures, *self.built))
 
 
 PERMITTED_LICENCES = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "PostgreSQL"})
@@ -151,7 +159,14 @@ _SECRETS_AWS = "aws/secrets-store-csi-driver-provider-aws"
 _SELDON = "SeldonIO/seldon-core"
 _TRAINER = "kubeflow/trainer"
 _NVIDIA_TERMS = "the image also carries NVIDIA's libraries under NVIDIA's own terms; read them before mirroring"
-_AMD64_ONLY = "published for amd64 alone; the platform's nodes are arm64, so the image is built from the tag's source"
+_AMD64_ONLY: Mapping[str, Any] = MappingProxyType(
+    {
+        "architectures": ("amd64",),
+        "built": ("arm64",),
+        "note": "published for amd64 alone; the platform's nodes are arm64, so the image is built from the tag's "
+        "source",
+    }
+)
 
 CATALOGUE: tuple[Pin, ...] = (
     # Same minor as the resource definitions in tools/manifests; the digest stands in the chart of release 1.15.1.
@@ -238,8 +253,8 @@ CATALOGUE: tuple[Pin, ...] = (
     ),
     # 1.17.1 is the last release under Apache-2.0: from 1.18 on it is Business Source and may not be pinned here.
     _chart("seldon-core-operator", "1.17.1", _SELDON, "seldonio/charts/seldon-core-operator"),
-    _image("seldon-core-operator", "1.17.1", _SELDON, "seldonio/seldon-core-operator", note=_AMD64_ONLY),
-    _image("seldon-core-executor", "1.17.1", _SELDON, "seldonio/seldon-core-executor", note=_AMD64_ONLY),
+    _image("seldon-core-operator", "1.17.1", _SELDON, "seldonio/seldon-core-operator", **_AMD64_ONLY),
+    _image("seldon-core-executor", "1.17.1", _SELDON, "seldonio/seldon-core-executor", **_AMD64_ONLY),
     _chart("kubeflow-trainer", "2.0.0", _TRAINER, "kubeflow/charts/kubeflow-trainer"),
     _image("trainer-controller-manager", "v2.0.0", _TRAINER, "kubeflow/trainer/trainer-controller-manager"),
     _image("jobset", "v0.8.2", "kubernetes-sigs/jobset", "jobset/jobset", origin="kubernetes"),

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from blueprints.cost import HOURS_PER_MONTH
+from blueprints.placement import region_of
 from components.chart_values import ChartRelease, Request, chart_releases, total
 from components.charts import Charts
 from components.endpoint_policies import EKS_IMAGE_ACCOUNTS
-from components.versions import CATALOGUE
+from components.versions import CATALOGUE, pin
 from manifests.objects import OBSERVABILITY_NAMESPACE, SYSTEM_NAMESPACE
 from manifests.scheduling import pool_taints
 from tests.support.answers import ACCOUNT_ID, REGION
@@ -107,6 +109,54 @@ def test_what_is_added_up_is_what_the_charts_are_given(name: str) -> None:
             given = [(manager["cpuRequest"], manager["memoryRequest"])]
         if chart not in ON_GPU_NODES:
             assert given == counted, chart
+
+
+ARCHITECTURES = {"arm64": "arm64", "x86_64": "amd64"}
+"""As the region's catalogue says it -> as images and nodes do."""
+
+
+def reachable(name: str, release: ChartRelease, **overrides: object) -> set[str]:
+    """Architectures of the pools whose nodes may run the pods of a chart."""
+    subject = platform(name, **overrides)
+    found = list(mappings(release.values))
+    pools = list(subject.blueprint.node_pools)
+    if release.chart in ON_GPU_NODES:
+        pools = [pool for pool in pools if pool.purpose == "gpu"]
+    elif not any({"operator": "Exists"} in one.get("tolerations", ()) for one in found):
+        pools = [pool for pool in pools if not pool_taints(pool)]
+    return {ARCHITECTURES[subject.placement.pools[pool.name].architecture] for pool in pools}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_image_runs_on_every_node_that_its_pods_may_come_to(name: str) -> None:
+    pinned = {(entry.path, entry.version): entry for entry in CATALOGUE if entry.kind == "image"}
+    checked = set()
+    for release in releases(name).values():
+        for image in mappings(release.values):
+            for (path, version), entry in pinned.items():
+                if str(image.get("repository", "")).endswith(path) and image.get("tag") == version:
+                    assert reachable(name, release) <= entry.runs_on, (release.chart, entry.name)
+                    checked.add(entry.name)
+    assert {"seldon-core-operator", "karpenter-controller", "node-exporter", "dcgm-exporter"} <= checked
+
+
+def test_an_image_that_is_published_for_other_nodes_alone_would_be_noticed() -> None:
+    seldon = releases("smb")["seldon-core-operator"]
+    operator = pin("image", "seldon-core-operator")
+    assert reachable("smb", seldon) - set(operator.architectures) == {"arm64"}
+    amd64 = {"node_pools.system.instance_types": ["m6i.xlarge"], "node_pools.cpu.instance_types": ["m6i.xlarge"]}
+    assert reachable("smb", seldon, **amd64) == {"amd64"}
+
+
+@pytest.mark.parametrize(("name", "amd64"), [("smb", "m6i.xlarge"), ("enterprise", "m6i.2xlarge")])
+def test_what_amd64_system_nodes_would_cost_instead_is_what_the_page_says(name: str, amd64: str) -> None:
+    blueprint = platform(name).blueprint
+    (system,) = (pool for pool in blueprint.node_pools if pool.purpose == "system")
+    now, then = (region_of(blueprint).instance(kind).on_demand for kind in (system.instance_types[0], amd64))
+    assert now is not None and then is not None
+    more = (then.value - now.value) * system.desired_nodes * HOURS_PER_MONTH
+    page = " ".join((ROOT / "docs" / "addons.md").read_text(encoding="utf-8").split())
+    assert f"USD {more:.0f} more a month for `{name}`" in page
 
 
 def test_a_request_counts_for_each_of_its_pods() -> None:
