@@ -184,6 +184,7 @@ class LakeTable:
         self._lock = threading.Lock()
         self.foreign_commits = 0
         """How often a commit was refused because somebody else had committed: what was read before may be stale."""
+        self._note_state()
 
     @property
     def snapshot_id(self) -> int | None:
@@ -196,6 +197,7 @@ class LakeTable:
 
     def refresh(self) -> None:
         self._table.refresh()
+        self._note_state()
 
     def commit(
         self, rows: polars.DataFrame | None, properties: Mapping[str, str], summary: Mapping[str, str] | None = None
@@ -221,26 +223,40 @@ class LakeTable:
                         write(arrow, snapshot_properties=snapshot_properties)
             except CommitFailedException as error:
                 self.foreign_commits += 1
-                self._table.refresh()
+                self.refresh()
                 raise ConflictError(str(error)) from error
+            self._note_state()
             return self.snapshot_id
 
     def keys(self, days: Iterable[datetime.date] | None) -> polars.DataFrame:
         """The key columns of the rows of ``days`` (None: of all), and the partition column where there is one."""
         import polars as pl
         from pyiceberg.expressions import AlwaysTrue
+        from pyiceberg.table import DataScan
 
         columns = list(self.contract.key)
         if self.contract.partition_by and self.contract.partition_by not in columns:
             columns.append(self.contract.partition_by)
-        if self.snapshot_id is None:
+        state = self._state
+        if state.current_snapshot_id is None:
             return pl.DataFrame(schema={name: self.contract.types[name] for name in columns})
         by = self.contract.partition_by
         rows = AlwaysTrue() if by is None or days is None else _on_days(by, days)
-        scan = self._table.scan(row_filter=rows, selected_fields=tuple(columns))
+        scan = DataScan(state, self._table.io, row_filter=rows, selected_fields=tuple(columns))
         found = pl.from_arrow(scan.to_arrow())
         assert isinstance(found, pl.DataFrame)
         return found.select(pl.col(name).cast(self.contract.types[name]) for name in columns)
+
+    def _note_state(self) -> None:
+        """Keeps the state that ``keys`` reads: a copy, without history.
+
+        Scans keep what they work out in the schemas of the metadata, and a commit copies those: on one object, a read
+        in one thread ends a commit in another with "dictionary changed size during iteration".
+        """
+        metadata = self._table.metadata
+        current = metadata.current_snapshot()
+        recent = {"snapshots": [current] if current else [], "snapshot_log": [], "metadata_log": []}
+        self._state = metadata.model_copy(update=recent).model_copy(deep=True)
 
 
 def retry_conflicts(attempt: Callable[[], Answer], attempts: int = 8) -> Answer:

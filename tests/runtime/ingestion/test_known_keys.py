@@ -68,3 +68,12 @@ def test_a_read_that_fails_leaves_no_day_that_looks_empty(table: LakeTable, monk
         with pytest.raises(OSError, match="S3 is away"):
             known.accept(rows(4))
     assert known.accept(rows(4))[0].is_empty()
+
+
+def test_reading_keys_leaves_alone_what_a_commit_in_another_thread_copies(table: LakeTable) -> None:
+    """A commit that copies the metadata while a read writes into it ends with "dictionary changed size"."""
+    table.commit(rows(4), {"n": "1"})
+    shared = [*table._table.metadata.schemas, *table._table.metadata.partition_specs]
+    before = [set(vars(part)) for part in shared]
+    assert table.keys(None).height == 4
+    assert [set(vars(part)) for part in shared] == before
