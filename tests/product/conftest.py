@@ -18,9 +18,12 @@ def product(tmp_path: Path) -> Iterator[Product]:
         made.falaj("local", "stop")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A checkout whose smb platform is deployed; shared by tests that only look."""
+    """A checkout whose smb platform is deployed; shared by tests that only look.
+
+    Tests that ask for it are marked ``xdist_group("deployed")``, or a second worker deploys it once more.
+    """
     made = Product(tmp_path_factory.mktemp("deployed"))
     try:
         made.deploy("up")

@@ -53,6 +53,7 @@ def test_protected_stores_refuse_by_name_until_unprotected(product: Product) -> 
     assert product.resources() == []
 
 
+@pytest.mark.xdist_group("deployed")
 @pytest.mark.parametrize("after_resources", [5, 40, 90])
 def test_killed_in_the_middle_it_finishes_without_a_duplicate(
     product: Product, deployed: Product, after_resources: int
@@ -77,6 +78,7 @@ def test_killed_in_the_middle_it_finishes_without_a_duplicate(
     assert product.inventory() == deployed.inventory()
 
 
+@pytest.mark.xdist_group("deployed")
 def test_interrupted_once_it_saves_what_ran_and_unlocks(product: Product, deployed: Product) -> None:
     running = product.start("up", "--engine", "embedded", "--yes", "--json")
     assert running.stdout is not None
