@@ -38,6 +38,7 @@ class CheckpointSaver:
         self._thread: threading.Thread | None = None
         self._saves = 0
         self._failures = 0
+        self._host: dict[str, torch.Tensor] = {}
         self._fatal: FalajError | None = None
         self.last_good_step: int | None = None
 
@@ -48,14 +49,29 @@ class CheckpointSaver:
         is ever at risk.
         """
         self.finish()
-        mine = {
-            name: tensor.detach().to("cpu", copy=True)
-            for name, tensor in share(tensors, self._workers.rank, self._workers.world_size).items()
-        }
+        mine = self._copied(share(tensors, self._workers.rank, self._workers.world_size))
         self._saves += 1
         arguments = (self._saves, step, mine, dict(progress))
         self._thread = threading.Thread(target=self._run, args=arguments, name="checkpoint", daemon=True)
         self._thread.start()
+
+    def _copied(self, tensors: Tensors) -> dict[str, torch.Tensor]:
+        """Of a GPU's into page-locked memory that is kept: several times as fast, and the loop waits for it.
+
+        The save before, which may have read that memory, is over.
+        """
+        copies: dict[str, torch.Tensor] = {}
+        for name, tensor in tensors.items():
+            if not tensor.is_cuda:
+                copies[name] = tensor.detach().clone()
+                continue
+            kept = self._host.get(name)
+            if kept is None or kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+                kept = self._host[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            copies[name] = kept.copy_(tensor.detach(), non_blocking=True)
+        if self._workers.device.type == "cuda":
+            torch.cuda.current_stream(self._workers.device).synchronize()
+        return copies
 
     def finish(self) -> None:
         """Waits for the save that is under way, then as ``check``."""

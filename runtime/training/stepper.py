@@ -63,7 +63,10 @@ class Stepper:
         self._distributed = workers.world_size > 1
         if self._distributed:
             self.model = DistributedDataParallel(
-                self.model, device_ids=[workers.device.index] if on_gpu else None, gradient_as_bucket_view=True
+                self.model,
+                device_ids=[workers.device.index] if on_gpu else None,
+                gradient_as_bucket_view=True,
+                forward_sync_buffers=False,  # the only buffer is a constant; one collective less in each step
             )
 
     def step(self, batch: NetworkBatch, step: int) -> torch.Tensor:

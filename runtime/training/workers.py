@@ -20,6 +20,8 @@ from torch.distributed import (  # type: ignore[attr-defined, unused-ignore]
     rendezvous,
 )
 
+from runtime.training.errors import ConfigurationError
+
 GROUP_TIMEOUT: Final = timedelta(minutes=10)
 """Longest that workers wait for one another: longer than the slowest first compilation on a GPU."""
 
@@ -75,7 +77,11 @@ def joined(store_directory: str) -> Iterator[Workers]:
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     device = torch.device("cpu")
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            asked = os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)
+            raise ConfigurationError(f"{asked} workers on a machine with {gpus} GPUs; use at most one for each GPU")
+        device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     store, messages = _stores(store_directory, rank, world_size, attempt)
     backend = "nccl" if device.type == "cuda" else "gloo"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import sysconfig
 import threading
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,35 @@ def test_a_store_away_for_a_while_does_not_end_the_job(
     assert failed == [20, 25, 30, 31, 35, 40]
     assert [e["in_a_row"] for e in events(spec, "checkpoint_failed")] == [1, 2, 3, 4, 5, 6]
     assert curve(spec) == curve(undisturbed)
+
+
+NO_COMPILER = "torch.compile on a CPU needs a C++ compiler and the headers of Python"
+
+
+@pytest.mark.skipif(
+    not (shutil.which("g++") and Path(sysconfig.get_path("include"), "Python.h").exists()), reason=NO_COMPILER
+)
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what the compiler's own modules warn of
+def test_bfloat16_and_compilation_train_and_resume_as_plain_training_does(made_up: Path, tmp_path: Path) -> None:
+    """What a GPU runs by default, asked for on a CPU."""
+    plain = spec_of(made_up, tmp_path / "plain", tabular_network={"dropout": 0.0, "epochs": 2})
+    assert run_alone(plain, Settings()) == "finished"
+    as_on_gpu = {"dropout": 0.0, "epochs": 2, "precision": "bfloat16", "compile": "on"}
+    whole = spec_of(made_up, tmp_path / "whole", tabular_network=as_on_gpu)
+    assert run_alone(whole, Settings()) == "finished"
+    started = events(whole, "started")[0]
+    assert started["bfloat16"] and started["compiled"]
+    expected, got = curve(plain), curve(whole)
+    assert got != expected  # bfloat16 has eight bits where float32 has twenty-four
+    assert [got[step] for step in sorted(got)] == pytest.approx([expected[step] for step in sorted(expected)], abs=0.02)
+    weights = finished_model(whole, seconds=1).network.state_dict()
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+    spec = spec_of(made_up, tmp_path / "job", tabular_network=as_on_gpu)
+    assert run_alone(spec, Settings(), StopAfter(40)) == "interrupted"
+    assert run_alone(spec, Settings()) == "finished"
+    assert curve(spec) == got
 
 
 def network() -> TabularNetwork:
