@@ -1,6 +1,6 @@
 """What the training loop adds to the same bare PyTorch loop, and how fast it trains.
 
-    python benchmarks/training.py [--rows 120000] [--repeats 5] [--json] [--most-overhead 1.02]
+    python benchmarks/training.py [--rows 60000] [--repeats 9] [--threads 1] [--json] [--most-overhead 1.02]
 
 One network, one optimiser and the same batches go through two loops in turns, in one run:
 
@@ -9,9 +9,11 @@ One network, one optimiser and the same batches go through two loops in turns, i
   measured, and from the cache on disk after it, as in any run of several epochs); the same arithmetic; losses kept per
   step, throughput measured, a checkpoint on disk in the middle.
 
-An epoch of each is a pair; the overhead is the median of the pairs' ratios, so that a machine that others use too slows
-both alike.  On a CPU two ratios are shown: of elapsed time, and of processor time, which does not depend on others.
-``--most-overhead`` sets the exit code: 1 when the ratio of elapsed time (``--of cpu``: of processor time) is more.
+A piece of each is a pair: one epoch on a CPU; on a GPU as many as take half a minute, so that a checkpoint is as
+frequent as by default.  The overhead is the median of the pairs' ratios, so that a machine that others use too slows
+both alike; its interval is that of a median, from the order of the ratios alone.  On a CPU two ratios are shown: of
+elapsed time, and of processor time, which does not depend on others.  ``--most-overhead`` sets the exit code: 1 when
+the median of elapsed time (``--of cpu``: of processor time) is more.
 
 With a GPU the same is measured in bfloat16 with torch.compile on a network that fills it (``--width``), and rows a
 second and MFU are those of our loop.  Without one this part is left out, and the output says so.
@@ -21,12 +23,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +42,38 @@ NUMBERS = 34
 
 @dataclass(frozen=True)
 class Measurement:
-    """One device.  Seconds are of one epoch of training steps, the median of the repeats."""
+    """One device.  Seconds are of one piece, the median of the pairs."""
 
     device: str
     rows: int
+    """Of a piece."""
     steps: int
+    pairs: int
     bare_seconds: float
     our_seconds: float
     overhead: float
     """Median over the pairs of our elapsed time / bare elapsed time."""
+    overhead_interval: tuple[float, float]
+    interval_coverage: float
+    """How likely an interval of this kind holds the median: 0.95 or more from six pairs on."""
     cpu_overhead: float
     """The same of the process's processor time."""
     samples_per_second: float
     mfu: float | None
     mfu_note: str
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Narrowest symmetric pair of order statistics around the median with 95 % coverage or more, and that coverage.
+
+    All values with what they cover where they are too few.  Distribution-free, from the binomial with p = 1/2.
+    """
+    ordered, count = sorted(values), len(values)
+    for left_out in range((count - 1) // 2, -1, -1):
+        tail = sum(math.comb(count, below) for below in range(left_out + 1)) / 2**count
+        if 1 - 2 * tail >= 0.95:
+            break
+    return ordered[left_out], ordered[-1 - left_out], 1 - 2 * tail
 
 
 def write_rows(directory: Path, rows: int) -> Path:
@@ -100,7 +121,7 @@ def configuration_of(arguments: argparse.Namespace, on_gpu: bool) -> Any:
                 "epochs": 1000,
                 "batch_rows": 16_384 if on_gpu else 1024,
                 "data_shards": 4,
-                "shuffle_rows": 65_536,
+                "shuffle_rows": min(65_536, arguments.rows // 2),
                 "deterministic": False,
                 "log_every_steps": 20,
             },
@@ -149,7 +170,12 @@ class Rig:
             for batch in stream
         ]
 
-    def bare(self) -> None:
+    def bare(self, epochs: int = 1) -> None:
+        for _ in range(epochs):
+            self._bare_epoch()
+        self._wait()
+
+    def _bare_epoch(self) -> None:
         import torch
         from torch.nn import functional
 
@@ -164,9 +190,9 @@ class Rig:
             torch.nn.utils.clip_grad_norm_(stepper.network.parameters(), norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self._wait()
 
-    def ours(self, epoch: int) -> dict[str, Any]:
+    def ours(self, epoch: int, epochs: int = 1) -> dict[str, Any]:
+        """``epochs`` epochs, shuffled as those from ``epoch`` on; the last report of the throughput."""
         import threading
 
         from runtime.training.checkpoints import CheckpointStore
@@ -179,10 +205,12 @@ class Rig:
         log = self.directory / f"log-{epoch}.jsonl"
         journal = JobJournal(log, 0)
         steps = self.plan.steps_per_epoch
-        checkpoints = self.configuration.checkpoints.model_copy(update={"every_steps": max(1, steps // 2)})
+        # Begun twice in the interval, so once in the piece: a step after its middle.
+        interval = 2 * (steps * epochs // 2 + 1)
+        checkpoints = self.configuration.checkpoints.model_copy(update={"every_steps": interval})
         store = CheckpointStore(DirectoryStore(self.directory / "checkpoints"), {"epoch": str(epoch)})
         saver = CheckpointSaver(store, self.workers, checkpoints, journal)
-        # One epoch of the loop, without the validation that the bare loop does not have either.
+        # Epochs of the loop, without the validation that the bare loop does not have either.
         loop = TrainingLoop(
             self.configuration.model_copy(update={"checkpoints": checkpoints}),
             self.stepper,
@@ -200,12 +228,24 @@ class Rig:
                 self.plan, self.data.filesystem, epoch=epoch + number, first_step=first_step, rank=0, world_size=1
             )
 
-        loop.train_epoch(training)
+        for _ in range(epochs):
+            loop.train_epoch(training)
+            loop.progress.epoch, loop.progress.step_in_epoch = loop.progress.epoch + 1, 0
         saver.finish()
         self._wait()
         journal.close()
         reports = [entry for entry in read_journal(log) if entry["event"] == "throughput"]
         return reports[-1] if reports else {}
+
+    def epochs_of(self, seconds: float | None) -> int:
+        """How many epochs take about ``seconds``; None: one on a CPU, half a minute's on a GPU."""
+        if seconds is None:
+            seconds = 30.0 if self.device.type == "cuda" else 0.0
+        if not seconds:
+            return 1
+        started = time.perf_counter()
+        self.bare()
+        return max(1, round(seconds / (time.perf_counter() - started)))
 
     def _wait(self) -> None:
         import torch
@@ -219,6 +259,7 @@ def measure(arguments: argparse.Namespace) -> Measurement:
         rig = Rig(arguments, Path(name))
         rig.bare()  # compiles, warms caches
         rig.ours(0)
+        epochs = rig.epochs_of(arguments.piece_seconds)
         pairs: list[tuple[float, float, float, float]] = []
         report: dict[str, Any] = {}
         for repeat in range(arguments.repeats):
@@ -227,22 +268,27 @@ def measure(arguments: argparse.Namespace) -> Measurement:
             for loop in ("bare", "ours") if repeat % 2 else ("ours", "bare"):
                 started, cpu = time.perf_counter(), time.process_time()
                 if loop == "bare":
-                    rig.bare()
+                    rig.bare(epochs)
                 else:
-                    report = rig.ours(repeat + 1) or report
+                    report = rig.ours(1 + repeat * epochs, epochs) or report
                 timed[loop] = (time.perf_counter() - started, time.process_time() - cpu)
             pairs.append((*timed["bare"], *timed["ours"]))
         ours = statistics.median(pair[2] for pair in pairs)
-        rows = rig.plan.steps_per_epoch * rig.plan.batch_rows
+        ratios = [pair[2] / pair[0] for pair in pairs]
+        *interval, coverage = median_interval(ratios)
+        steps = rig.plan.steps_per_epoch * epochs
         return Measurement(
             device=report.get("device", str(rig.device)),
-            rows=rows,
-            steps=rig.plan.steps_per_epoch,
+            rows=steps * rig.plan.batch_rows,
+            steps=steps,
+            pairs=len(pairs),
             bare_seconds=statistics.median(pair[0] for pair in pairs),
             our_seconds=ours,
-            overhead=statistics.median(pair[2] / pair[0] for pair in pairs),
+            overhead=statistics.median(ratios),
+            overhead_interval=(interval[0], interval[1]),
+            interval_coverage=coverage,
             cpu_overhead=statistics.median(pair[3] / pair[1] for pair in pairs),
-            samples_per_second=rows / ours,
+            samples_per_second=steps * rig.plan.batch_rows / ours,
             mfu=report.get("mfu"),
             mfu_note=report.get("mfu_note", "too few steps"),
         )
@@ -250,23 +296,31 @@ def measure(arguments: argparse.Namespace) -> Measurement:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=120_000, help="rows in the file; 27 of 29 days train")
-    parser.add_argument("--repeats", type=int, default=5, help="pairs of epochs")
+    parser.add_argument("--rows", type=int, default=60_000, help="rows in the file; 27 of 29 days train")
+    parser.add_argument("--repeats", type=int, default=9, help="pairs")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch on a CPU; default: all cores")
+    parser.add_argument(
+        "--piece-seconds", type=float, help="length of a measured piece; default: one epoch, on a GPU 30 s of epochs"
+    )
     parser.add_argument("--width", type=int, default=0, help="of the network; default 256, on a GPU 4096")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--of", choices=["elapsed", "cpu"], default="elapsed", help="what --most-overhead bounds")
     parser.add_argument("--most-overhead", type=float, help="exit code 1 above this ratio, as 1.02")
     options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        parser.error("--repeats must be 1 or more")
     result = measure(options)
-    result = replace(result, device=result.device)
     if options.json:
         print(json.dumps(asdict(result)))
     else:
-        print(f"{result.device}: {result.rows:,} rows, {result.steps} steps an epoch, {options.repeats} pairs")
+        print(f"{result.device}: {result.rows:,} rows, {result.steps} steps a piece, {result.pairs} pairs")
         print(f"  bare loop        {result.bare_seconds:8.2f} s")
         print(f"  our loop         {result.our_seconds:8.2f} s   {result.samples_per_second:,.0f} rows/s")
-        print(f"  elapsed time     {result.overhead:8.3f} times the bare loop")
+        low, high = result.overhead_interval
+        print(
+            f"  elapsed time     {result.overhead:8.3f} times the bare loop, median; "
+            f"{result.interval_coverage:.0%} interval {low:.3f} to {high:.3f}"
+        )
         print(f"  processor time   {result.cpu_overhead:8.3f} times the bare loop")
         print(
             f"  MFU              {f'{result.mfu:8.1%}' if result.mfu is not None else 'left out: ' + result.mfu_note}"
