@@ -217,18 +217,17 @@ def measure(
 def quantile(buckets: Mapping[float, float], share: float) -> float:
     """The quantile of a histogram, upper bound -> cumulative count, by linear interpolation within its bucket.
 
-    In the last bucket, which has no upper bound, and for an empty histogram, the answer is the highest bound there is.
+    In the last bucket, which has no upper bound, the answer is its lower bound; 0.0 for an empty histogram.
     """
-    bounds = sorted(buckets)
-    wanted = share * buckets[bounds[-1]]
+    wanted = share * max(buckets.values(), default=0.0)
     lower = below = 0.0
-    for bound in bounds:
+    for bound in sorted(buckets):
         if buckets[bound] >= wanted and buckets[bound] > below:
             if bound == float("inf"):
                 return lower
             return lower + (bound - lower) * (wanted - below) / (buckets[bound] - below)
         lower, below = bound, buckets[bound]
-    return lower
+    return 0.0
 
 
 def _milliseconds(seconds: Sequence[float]) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ INFINITY = float("inf")
         ({0.1: 0, 0.2: 10, INFINITY: 10}, 0.5, 0.15),
         ({0.1: 5, 0.2: 10, INFINITY: 10}, 0.99, 0.198),
         ({0.1: 5, 0.2: 5, INFINITY: 10}, 0.99, 0.2),
-        ({0.1: 0, INFINITY: 0}, 0.99, 0.1),
+        ({0.1: 0, INFINITY: 0}, 0.99, 0.0),
     ],
 )
 def test_a_quantile_is_interpolated_within_its_bucket(
