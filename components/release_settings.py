@@ -16,6 +16,7 @@ import pulumi
 
 from manifests.pods import secret_objects
 from manifests.releases import lineage, mlflow
+from manifests.releases.database import ADMIN_FILE, DATABASE
 from manifests.releases.platform import MODEL_SERVER, SERVICES, TRAINING
 from manifests.releases.service import Inputs
 from manifests.releases.sizes import (
@@ -56,6 +57,9 @@ class Wiring:
     postgres_endpoint: pulumi.Input[str]
     postgres_port: pulumi.Input[int]
     postgres_database: str
+    """Where the administrator logs in; each service has a database of its own."""
+    postgres_admin_secret_arn: pulumi.Input[str]
+    """Read by the job that makes the services' roles and databases, and by nothing else."""
     online_store_engine: str
     online_store_endpoint: pulumi.Input[str]
     """dynamodb: the table's name.  valkey: host name."""
@@ -80,7 +84,9 @@ def release_inputs(wiring: Wiring) -> dict[str, Inputs]:
         raise ValueError(f"secrets of {', '.join(unknown)}: no such service; allowed: {', '.join(SERVICES)}")
     made = {}
     for name, settings in service_settings(wiring).items():
-        arns = wiring.secret_arns.get(name)
+        arns = dict(wiring.secret_arns.get(name, {}))
+        if name == DATABASE:
+            arns[ADMIN_FILE] = wiring.postgres_admin_secret_arn
         secrets = pulumi.Output.all(**arns).apply(secret_objects) if arns else None
         made[name] = Inputs(settings, checksum(settings), secrets)
     return made
@@ -103,6 +109,8 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
     tracking: Settings = {"FALAJ_MLFLOW_TRACKING_URI": mlflow.URL}
     tell: Settings = {"FALAJ_LINEAGE_URL": lineage.URL}
     own: dict[str, Settings] = {
+        # The administrator's name is in the secret.
+        DATABASE: {"FALAJ_POSTGRES_DSN": _dsn(wiring, "", wiring.postgres_database)},
         DRIFT_MONITOR: {**lake, **_stream(wiring, PREDICTIONS_TOPIC), **announce},
         FEATURE_MATERIALISER: {**lake, **features, **online, **tell},
         FEATURE_SERVER: online,
@@ -134,17 +142,20 @@ def checksum(settings: Settings) -> pulumi.Output[str]:
     return pulumi.Output.all(**settings).apply(digest)
 
 
-def _database(wiring: Wiring, user: str) -> Settings:
-    return {
-        "FALAJ_POSTGRES_DSN": pulumi.Output.format(
-            "postgresql://{0}@{1}:{2}/{3}?sslmode=verify-full&sslrootcert={4}",
-            user,
-            wiring.postgres_endpoint,
-            wiring.postgres_port,
-            wiring.postgres_database,
-            DATABASE_AUTHORITY,
-        )
-    }
+def _database(wiring: Wiring, service: str) -> Settings:
+    """A service's own role and database, made by the release ``database``."""
+    return {"FALAJ_POSTGRES_DSN": _dsn(wiring, f"{service}@", service)}
+
+
+def _dsn(wiring: Wiring, user: str, database: str) -> pulumi.Output[str]:
+    return pulumi.Output.format(
+        "postgresql://{0}{1}:{2}/{3}?sslmode=verify-full&sslrootcert={4}",
+        user,
+        wiring.postgres_endpoint,
+        wiring.postgres_port,
+        database,
+        DATABASE_AUTHORITY,
+    )
 
 
 def _online_store(wiring: Wiring) -> Settings:

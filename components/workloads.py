@@ -77,6 +77,16 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
     stream = _Stream(blueprint.streaming.engine)
     online = _Online(blueprint.online_store.engine)
     workloads = (
+        # Makes the roles and databases of the services: the only one that may read the administrator's password.
+        _platform(
+            "database",
+            Grant(
+                "AdminSecret",
+                "secret:postgres-admin",
+                ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"),
+            ),
+            Grant("SecretKey", "key:platform", DECRYPT, via_service="secretsmanager"),
+        ),
         # Tracks runs and registers models: the only writer of the registry's artefacts.
         _platform(
             "mlflow",

@@ -127,6 +127,7 @@ def wiring(settings: StackSettings, foundation: Foundation, data: Data, *, catal
         postgres_endpoint=data.postgres.endpoint,
         postgres_port=data.postgres.port,
         postgres_database=data.postgres.database_name,
+        postgres_admin_secret_arn=data.postgres.master_secret_arn,
         online_store_engine=data.online_store.engine,
         online_store_endpoint=data.online_store.endpoint,
         online_store_port=data.online_store.port,

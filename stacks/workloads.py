@@ -52,6 +52,7 @@ def resource_arns(
             lambda resource_id: environment.arn("rds-db", f"dbuser:{resource_id}")
         ),
         "online-store": data.online_store.arn,
+        "secret:postgres-admin": data.postgres.master_secret_arn,
         "stream": data.streaming.arn,
         "topic:alerts": governance.audit.alerts_topic_arn,
     }

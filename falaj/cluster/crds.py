@@ -38,6 +38,13 @@ PERMISSIVE_KINDS: Final = (
         "seldondeployments",
         "Seldon Core 1.17.1, the last Apache-2.0 release, is not served as a Go module",
     ),
+    PermissiveKind(
+        "secrets-store.csi.x-k8s.io",
+        "v1",
+        "SecretProviderClass",
+        "secretproviderclasses",
+        "the secrets store's driver, which brings it, is not among the pinned Go modules",
+    ),
 )
 
 

@@ -11,7 +11,10 @@ INTERVAL: Final = "30s"
 
 
 def pod_monitor() -> Manifest:
-    """Services, model servers and scheduled jobs; training jobs have a monitor of their own, wherever they run."""
+    """Services, model servers and scheduled jobs.
+
+    Training jobs have a monitor of their own, wherever they run; the job that prepares the database counts nothing.
+    """
     return manifest(
         "monitoring.coreos.com/v1",
         "PodMonitor",
@@ -22,7 +25,7 @@ def pod_monitor() -> Manifest:
             "selector": {
                 "matchLabels": {"app.kubernetes.io/part-of": PART_OF},
                 "matchExpressions": [
-                    {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["training"]}
+                    {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["database", "training"]}
                 ],
             },
             "namespaceSelector": {"matchNames": [PLATFORM_NAMESPACE]},

@@ -14,6 +14,7 @@ from manifests import images
 from manifests.images import Images
 from manifests.objects import Manifest
 from manifests.releases import model_server, retraining, training
+from manifests.releases.database import DATABASE, database
 from manifests.releases.drift_monitor import drift_monitor
 from manifests.releases.feature_server import feature_server
 from manifests.releases.ingestion import ingestion
@@ -37,6 +38,7 @@ from manifests.releases.sizes import (
 MODEL_SERVER: Final = model_server.CONFIG_MAP
 TRAINING: Final = training.COMPONENT
 SERVICES: Final = (
+    DATABASE,
     DRIFT_MONITOR,
     FEATURE_MATERIALISER,
     FEATURE_SERVER,
@@ -89,6 +91,7 @@ def releases(
     has_training = images_at_hand.has(images.TRAINING)
     if has_platform:
         made |= {
+            "database": database(blueprint, images_at_hand, given[DATABASE]),
             "mlflow": mlflow(blueprint, images_at_hand, given[MLFLOW]),
             "lineage": lineage(blueprint, images_at_hand, given[LINEAGE]),
             "ingestion": ingestion(blueprint, images_at_hand, given[STREAM_PROCESSOR]),
@@ -99,7 +102,7 @@ def releases(
         }
     else:
         left_out |= dict.fromkeys(
-            ("mlflow", "lineage", "ingestion", "feature-server", "drift-monitor"), images.PLATFORM
+            ("database", "mlflow", "lineage", "ingestion", "feature-server", "drift-monitor"), images.PLATFORM
         )
     if has_platform and has_training:
         made["retraining"] = retraining.retraining(blueprint, images_at_hand, given[RETRAINING])

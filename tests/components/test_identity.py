@@ -21,6 +21,7 @@ ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
 SERVICES = {
+    "database",
     "drift-monitor",
     "feature-materialiser",
     "feature-server",
@@ -47,6 +48,7 @@ def arns() -> dict[str, str]:
         "online-reader": f"arn:aws:elasticache:{REGION}:{ACCOUNT_ID}:user:reader",
         "online-store": f"arn:aws:dynamodb:{REGION}:{ACCOUNT_ID}:table/falaj-dev-online-features",
         "online-writer": f"arn:aws:elasticache:{REGION}:{ACCOUNT_ID}:user:writer",
+        "secret:postgres-admin": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:rds!db-1",
         "stream": f"arn:aws:kinesis:{REGION}:{ACCOUNT_ID}:stream/falaj-dev-events",
         "topics": f"arn:aws:kafka:{REGION}:{ACCOUNT_ID}:topic/falaj-dev-events/1",
     }
@@ -274,6 +276,14 @@ def test_databases_are_entered_as_the_services_own_user() -> None:
     recording = build("smb")
     assert allows(policy_of(recording, "mlflow"), "rds-db:connect", f"{arns()['database']}/mlflow")
     assert not allows(policy_of(recording, "mlflow"), "rds-db:connect", f"{arns()['database']}/feast")
+
+
+@pytest.mark.parametrize("workload", sorted(SERVICES))
+def test_one_job_alone_may_read_the_administrators_password_and_it_logs_in_as_no_service(workload: str) -> None:
+    policy = policy_of(build("smb"), workload)
+    reads = allows(policy, "secretsmanager:GetSecretValue", arns()["secret:postgres-admin"])
+    assert reads == (workload == "database")
+    assert not (reads and allows(policy, "rds-db:connect", f"{arns()['database']}/mlflow"))
 
 
 def test_ci_publishes_images_from_the_named_branch_only() -> None:

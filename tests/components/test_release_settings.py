@@ -31,6 +31,8 @@ OF_OTHERS = {"AWS_REGION"}
 """Read by AWS clients themselves."""
 
 NEEDED = {
+    # `database prepare`.
+    "database": {"POSTGRES_DSN"},
     # `features compute` and `features materialise`.
     "feature-materialiser": {
         "LAKE_BUCKET",

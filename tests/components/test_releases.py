@@ -13,6 +13,7 @@ from components.releases import Releases
 from components.workloads import platform_workloads
 from manifests.objects import PLATFORM_NAMESPACE
 from manifests.pods import CHECKSUM_ANNOTATION, SECRETS_PATH
+from manifests.releases import database
 from manifests.releases.model_server import Rollout
 from tests.support.recorder import Recording, attempt, record
 from tests.support.releases import images
@@ -99,7 +100,18 @@ def test_databases_are_named_with_a_user_of_iam_over_checked_tls_and_without_a_p
     service: str, user: str
 ) -> None:
     dsn = settings(declared("smb"), service)["FALAJ_POSTGRES_DSN"]
-    assert dsn.startswith(f"postgresql://{user}@db.internal:5432/falaj?sslmode=verify-full&sslrootcert=/")
+    assert dsn.startswith(f"postgresql://{user}@db.internal:5432/{user}?sslmode=verify-full&sslrootcert=/")
+    assert user in database.ROLES
+
+
+def test_the_administrators_secret_is_a_file_of_the_job_that_makes_the_roles_and_no_setting() -> None:
+    recording = declared("smb")
+    (secrets,) = recording.of("kubernetes:secrets-store.csi.x-k8s.io/v1:SecretProviderClass")
+    assert secrets.inputs["metadata"]["name"] == "database"
+    (one,) = json.loads(secrets.inputs["spec"]["parameters"]["objects"])
+    assert one["objectAlias"] == database.ADMIN_FILE
+    assert one["objectName"].endswith(":secret:rds!db-1")
+    assert settings(recording, "database")["FALAJ_POSTGRES_DSN"].startswith("postgresql://db.internal:5432/falaj?")
 
 
 def test_a_service_is_told_only_of_what_it_uses() -> None:
@@ -127,7 +139,7 @@ def checksums(**changes: object) -> dict[str, str]:
 
 
 def test_a_setting_that_changes_restarts_those_who_read_it_and_nobody_else() -> None:
-    before, after = checksums(), checksums(postgres_database="other")
+    before, after = checksums(), checksums(postgres_endpoint="other.internal")
     assert {name for name in before if before[name] != after[name]} == {"lineage", "mlflow"}
 
 
@@ -140,7 +152,9 @@ def test_secrets_arrive_as_files_by_arn_and_never_as_settings() -> None:
         Releases("releases", blueprint, images=images(), wiring=told)
 
     recording = record(program)
-    (provider,) = recording.of("kubernetes:secrets-store.csi.x-k8s.io/v1:SecretProviderClass")
+    provider = recording.named(
+        f"{PLATFORM_NAMESPACE}-mlflow", "kubernetes:secrets-store.csi.x-k8s.io/v1:SecretProviderClass"
+    )
     assert arn in provider.inputs["spec"]["parameters"]["objects"]
     assert arn not in json.dumps(settings(recording, "mlflow"))
     pod = recording.named(f"{PLATFORM_NAMESPACE}-mlflow", "kubernetes:apps/v1:Deployment").inputs["spec"]["template"]
@@ -157,7 +171,10 @@ def test_releases_without_a_digest_are_left_out_with_one_warning_that_says_what_
     assert {made.inputs["metadata"]["name"] for made in models} == {"fraud-score", "recommender"}
     ((severity, warning),) = recording.log
     assert severity == "warning"
-    assert "not deployed: drift-monitor, feature-server, ingestion, lineage, mlflow, model document-reader" in warning
+    assert (
+        "not deployed: database, drift-monitor, feature-server, ingestion, lineage, mlflow, model document-reader"
+        in warning
+    )
     assert "set falaj:imageDigests.platform, falaj:imageDigests.serving-gpu, falaj:imageDigests.training" in warning
 
 
@@ -193,4 +210,4 @@ def test_secrets_of_an_unknown_service_are_refused() -> None:
 
     outcome = attempt(program)
     assert isinstance(outcome.error, ComponentSpecError)
-    assert "secrets of mlfow: no such service; allowed: drift-monitor, " in str(outcome.error)
+    assert "secrets of mlfow: no such service; allowed: database, drift-monitor, " in str(outcome.error)

@@ -55,6 +55,7 @@ def test_every_release_of_the_platform_is_there() -> None:
     for name in NAMES:
         assert MADE[name].left_out == {}
         assert set(MADE[name].manifests) == {
+            "database",
             "drift-monitor",
             "feature-server",
             "ingestion",
@@ -246,7 +247,7 @@ def test_one_monitor_finds_every_pod_that_counts_something(name: str) -> None:
     ((key, left_out),) = ((each["key"], each["values"]) for each in monitor["spec"]["selector"]["matchExpressions"])
     for workload in workloads(MADE[name].all()):
         if workload.template["metadata"]["labels"][key] in left_out:
-            assert not workload.serves_or_consumes, "only training jobs have a monitor of their own"
+            assert not workload.serves_or_consumes, "only jobs are left out"
             continue
         assert match.items() <= workload.template["metadata"]["labels"].items(), workload.title
         assert endpoint["port"] in {port["name"] for port in workload.containers[0]["ports"]}, workload.title

@@ -35,7 +35,7 @@ def test_every_object_is_valid_for_the_blueprints_kubernetes(
 def test_only_seldons_kind_and_the_secrets_stores_are_taken_unchecked(
     folder: Path, schemas: tuple[Path, frozenset[tuple[str, str]]]
 ) -> None:
-    """Their definitions are in no Go module; the pods inside a SeldonDeployment are looked at by checkov."""
+    """Their definitions are in no pinned Go module; the pods inside a SeldonDeployment are looked at by checkov."""
     kinds: Counter[tuple[str, str]] = Counter()
     for file in folder.glob("*.yaml"):
         made = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -20,6 +20,9 @@ def wiring(blueprint: Blueprint) -> Wiring:
         postgres_endpoint=pulumi.Output.from_input("db.internal"),
         postgres_port=pulumi.Output.from_input(5432),
         postgres_database="falaj",
+        postgres_admin_secret_arn=pulumi.Output.from_input(
+            "arn:aws:secretsmanager:me-central-1:123456789012:secret:rds!db-1"
+        ),
         online_store_engine=blueprint.online_store.engine,
         online_store_endpoint=pulumi.Output.from_input("features"),
         online_store_port=6379 if blueprint.online_store.engine == "valkey" else 0,
