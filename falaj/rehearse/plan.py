@@ -49,7 +49,10 @@ class Serving:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole rehearsal.  ``limit_factor``: how many times its own limits each GPU pool gets, to hold the ask."""
+    """A whole rehearsal.  ``limit_factor``: how many times its own limits each GPU pool gets, to hold the ask.
+
+    ``scaled``: whether the ask is another than the blueprint's own.
+    """
 
     blueprint: Blueprint
     region: Catalogue
@@ -65,6 +68,7 @@ class Plan:
     """Jobs of one worker."""
     batch_pods: int
     limit_factor: float
+    scaled: bool
     warnings: tuple[str, ...]
 
     @property
@@ -109,6 +113,7 @@ def plan(blueprint: Blueprint, *, gpus: int | None = None, seed: int = 0) -> Pla
         single_jobs=training - gangs * workers,
         batch_pods=_batch_pods(blueprint, region),
         limit_factor=_limit_factor(gpus, training, capacity),
+        scaled=gpus is not None and training != _training_gpus(blueprint),
         warnings=placement.warnings,
     )
 

@@ -137,8 +137,7 @@ def verdicts(
             made.append(_at_most("serving recovers", targets.recovery_seconds, whole or 0.0, " s"))
     if goal is Goal.PLACEMENT:
         made += _packing(targets.gpu_packing_percent, after)
-        month, cap = month_usd(planned, after), targets.usd_per_month or planned.blueprint.budget.usd_per_month
-        made.append(Verdict("a month at these nodes", f"USD {cap:,.0f}", f"USD {month:,.0f}", month <= cap))
+        made += _month(planned, after)
     if goal is Goal.SAVING:
         wanted, got = f"under USD {before.usd_per_hour:,.2f}/h", f"USD {after.usd_per_hour:,.2f}/h"
         made.append(Verdict("cost falls", wanted, got, after.usd_per_hour < before.usd_per_hour))
@@ -146,6 +145,15 @@ def verdicts(
         together = after.gangs_in_one_zone == after.gangs
         made.append(Verdict("gangs in one zone", str(after.gangs), str(after.gangs_in_one_zone), together))
     return tuple(made)
+
+
+def _month(planned: Plan, after: Picture) -> list[Verdict]:
+    """Nothing for a scaled ask without a target of its own: the budget is for what the blueprint itself asks."""
+    stated = planned.blueprint.rehearsal.usd_per_month
+    if planned.scaled and not stated:
+        return []
+    month, cap = month_usd(planned, after), stated or planned.blueprint.budget.usd_per_month
+    return [Verdict("a month at these nodes", f"USD {cap:,.0f}", f"USD {month:,.0f}", month <= cap)]
 
 
 def month_usd(planned: Plan, placed: Picture) -> float:

@@ -49,8 +49,8 @@ _MERGE: Final = "application/merge-patch+json"
 _MERGE_BY_KEY: Final = "application/strategic-merge-patch+json"
 _NOW: Final = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 _LEFT_OUT_STAGES: Final = frozenset({"pod-complete", "node-heartbeat"})
-"""kwok would call a Job's pod finished the moment it runs, and give its GPUs back.  Heartbeats say nothing of a node that
-no machine stands behind, and those of 300 nodes are a third of what the API server does in a rehearsal."""
+"""kwok would call a Job's pod finished the moment it runs, and give its GPUs back.  Heartbeats say nothing of a node
+without a machine, and those of 300 nodes are a fifth of the work that a rehearsal is."""
 _TERMINATES_WORKERS: Final = Path(__file__).parent / "pod-terminate.yaml"
 
 

@@ -65,6 +65,19 @@ def test_month_beyond_the_budget_is_a_miss() -> None:
     assert missed(Goal.PLACEMENT, after=picture_of(dear, gpus_held=1)) == ["a month at these nodes"]
 
 
+def test_month_of_a_scaled_ask_is_judged_only_by_a_target_of_its_own() -> None:
+    dear = picture_of(dataclasses.replace(NODE, usd_per_hour=50.0), gpus_held=1)
+    scaled = plan(SMB.blueprint, gpus=SMB.gpus + 1)
+    stated = scaled.blueprint.model_copy(
+        update={"rehearsal": scaled.blueprint.rehearsal.model_copy(update={"usd_per_month": 100.0})}
+    )
+    targets = [
+        [each.target for each in verdicts(asked, Goal.PLACEMENT, IN_TIME, 2.0, (), dear, dear) if not each.passed]
+        for asked in (scaled, dataclasses.replace(scaled, blueprint=stated))
+    ]
+    assert targets == [[], ["a month at these nodes"]]
+
+
 def test_month_counts_training_by_the_hour_and_the_rest_all_month() -> None:
     standing = month_usd(SMB, picture_of(dataclasses.replace(NODE, usd_per_hour=1.0)))
     training = month_usd(
