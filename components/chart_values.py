@@ -1,20 +1,18 @@
 """The charts of a blueprint in the order of their installation, with values: pure.
 
 Charts stay close to their defaults.  What is set: every image from the account's registry, small requests, the system
-nodes, and nothing that calls out of the region.  Requests are stated once and end both in a chart's values and in
-``ChartRelease.requests``, so that what a test adds up is what is installed.
+nodes, and nothing that calls out of the region.  What a test adds up is what is installed (``chart_parts``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from blueprints.region import catalogue
 from blueprints.schema import Blueprint
+from components.chart_parts import ChartParts, ChartRelease, resources
 from components.endpoint_policies import EKS_IMAGE_ACCOUNTS
-from components.versions import EFA_PLUGIN_VERSION, mirrored_repository, pin
+from components.versions import EFA_PLUGIN_VERSION, pin
 from manifests.objects import OBSERVABILITY_NAMESPACE, SYSTEM_NAMESPACE
 from manifests.observability.alerts import ALERTMANAGER_CONFIGURATION
 from manifests.scheduling import (
@@ -43,26 +41,6 @@ RETENTION_GIB = 10
 _SYSTEM = {PURPOSE_LABEL: "system"}
 _EVERYWHERE = [{"operator": "Exists"}]
 _PROVIDERS_FOLDER = "/var/run/secrets-store-csi-providers"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the pods of one controller ask for together."""
-
-    name: str
-    pods: int
-    cpu_millicores: int
-    memory_mib: int
-
-
-@dataclass(frozen=True)
-class ChartRelease:
-    """One chart of the catalogue in one namespace."""
-
-    chart: str
-    namespace: str
-    values: Mapping[str, Any]
-    requests: tuple[Request, ...] = ()
 
 
 def chart_releases(
@@ -106,20 +84,14 @@ def has_fabric_adapters(blueprint: Blueprint) -> bool:
     return any(region.instance(name).efa for name in types)
 
 
-def total(requests: Iterable[Request]) -> tuple[int, int]:
-    """Return (millicores, MiB) of some requests together."""
-    listed = list(requests)
-    return sum(one.pods * one.cpu_millicores for one in listed), sum(one.pods * one.memory_mib for one in listed)
-
-
 class _Maker:
     def __init__(self, blueprint: Blueprint, registry: str) -> None:
         self._blueprint = blueprint
-        self._registry = registry
         self._redundant = blueprint.network.zone_count >= 3
         """Whether controllers run twice: where the loss of a zone may not stop them."""
-        self._system_nodes = sum(pool.desired_nodes for pool in blueprint.node_pools if pool.purpose == "system")
-        self._requests: list[Request] = []
+        self._parts = ChartParts(
+            registry, system_nodes=sum(pool.desired_nodes for pool in blueprint.node_pools if pool.purpose == "system")
+        )
 
     # -- charts --------------------------------------------------------------------------------------------------------
 
@@ -127,7 +99,7 @@ class _Maker:
         replicas = 2 if self._redundant else 1
         image = pin("image", "karpenter-controller")
         size = (1_000, 1_024) if self._redundant else (100, 192)
-        return self._release(
+        return self._parts.release(
             "karpenter",
             SYSTEM_NAMESPACE,
             {
@@ -135,8 +107,8 @@ class _Maker:
                 "nodeSelector": _SYSTEM,
                 "serviceMonitor": {"enabled": True},
                 "controller": {
-                    "image": {**self._image("karpenter-controller"), "digest": image.digest},
-                    "resources": self._ask("karpenter", *size, pods=replicas),
+                    "image": {**self._parts.image("karpenter-controller"), "digest": image.digest},
+                    "resources": self._parts.ask("karpenter", *size, pods=replicas),
                 },
                 "settings": {
                     "clusterName": cluster_name,
@@ -154,29 +126,29 @@ class _Maker:
     def cert_manager(self) -> ChartRelease:
         replicas = 2 if self._redundant else 1
         parts = {
-            "controller": self._ask("cert-manager-controller", 10, 40, pods=replicas),
-            "webhook": self._ask("cert-manager-webhook", 5, 24, pods=replicas),
-            "cainjector": self._ask("cert-manager-cainjector", 10, 48, pods=replicas),
+            "controller": self._parts.ask("cert-manager-controller", 10, 40, pods=replicas),
+            "webhook": self._parts.ask("cert-manager-webhook", 5, 24, pods=replicas),
+            "cainjector": self._parts.ask("cert-manager-cainjector", 10, 48, pods=replicas),
         }
         monitor = {"enabled": True, "servicemonitor": {"enabled": True}}
-        return self._release(
+        return self._parts.release(
             "cert-manager",
             CERT_MANAGER_NAMESPACE,
             {
                 "global": {"nodeSelector": _SYSTEM},
                 "crds": {"enabled": True, "keep": True},
                 "replicaCount": replicas,
-                "image": self._image("cert-manager-controller"),
+                "image": self._parts.image("cert-manager-controller"),
                 "resources": parts["controller"],
                 "prometheus": monitor,
                 # Named in the controller's arguments even where no issuer speaks ACME.
-                "acmesolver": {"image": self._image("cert-manager-acmesolver")},
+                "acmesolver": {"image": self._parts.image("cert-manager-acmesolver")},
                 # Runs once to see that the other three answer, from one more image.
                 "startupapicheck": {"enabled": False},
                 **{
                     part: {
                         "replicaCount": replicas,
-                        "image": self._image(f"cert-manager-{part}"),
+                        "image": self._parts.image(f"cert-manager-{part}"),
                         "resources": parts[part],
                     }
                     for part in ("webhook", "cainjector")
@@ -185,7 +157,7 @@ class _Maker:
         )
 
     def secrets_store(self) -> ChartRelease:
-        return self._release(
+        return self._parts.release(
             "secrets-store-csi-driver",
             SYSTEM_NAMESPACE,
             {
@@ -194,13 +166,13 @@ class _Maker:
                 "enableSecretRotation": True,
                 "rotationPollInterval": "1h",
                 "linux": {
-                    "image": self._image("secrets-store-driver"),
-                    "crds": {"image": self._image("secrets-store-driver-crds")},
-                    "registrarImage": self._image("csi-node-driver-registrar"),
-                    "livenessProbeImage": self._image("csi-livenessprobe"),
-                    "driver": {"resources": self._ask_per_node("secrets-store-driver", 10, 32)},
-                    "registrar": {"resources": self._ask_per_node("csi-node-driver-registrar", 5, 16)},
-                    "livenessProbe": {"resources": self._ask_per_node("csi-livenessprobe", 5, 16)},
+                    "image": self._parts.image("secrets-store-driver"),
+                    "crds": {"image": self._parts.image("secrets-store-driver-crds")},
+                    "registrarImage": self._parts.image("csi-node-driver-registrar"),
+                    "livenessProbeImage": self._parts.image("csi-livenessprobe"),
+                    "driver": {"resources": self._parts.ask_per_node("secrets-store-driver", 10, 32)},
+                    "registrar": {"resources": self._parts.ask_per_node("csi-node-driver-registrar", 5, 16)},
+                    "livenessProbe": {"resources": self._parts.ask_per_node("csi-livenessprobe", 5, 16)},
                     "providersDir": _PROVIDERS_FOLDER,
                     "tolerations": _EVERYWHERE,
                 },
@@ -208,13 +180,13 @@ class _Maker:
         )
 
     def secrets_provider(self) -> ChartRelease:
-        return self._release(
+        return self._parts.release(
             "secrets-store-csi-driver-provider-aws",
             SYSTEM_NAMESPACE,
             {
-                "image": self._image("secrets-store-provider-aws"),
+                "image": self._parts.image("secrets-store-provider-aws"),
                 "providerVolume": _PROVIDERS_FOLDER,
-                "resources": self._ask_per_node("secrets-store-provider-aws", 10, 32),
+                "resources": self._parts.ask_per_node("secrets-store-provider-aws", 10, 32),
                 "tolerations": _EVERYWHERE,
                 # Installed before this one, from the mirror; the chart would fetch it from its own address.
                 "secrets-store-csi-driver": {"install": False},
@@ -233,7 +205,7 @@ class _Maker:
             f"{kind}SelectorNilUsesHelmValues": False
             for kind in ("podMonitor", "probe", "rule", "scrapeConfig", "serviceMonitor")
         }
-        return self._release(
+        return self._parts.release(
             "kube-prometheus-stack",
             OBSERVABILITY_NAMESPACE,
             {
@@ -247,25 +219,25 @@ class _Maker:
                     ("kubeApiServer", "kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"), absent
                 ),
                 "prometheusOperator": {
-                    "image": self._split_image("prometheus-operator"),
-                    "resources": self._ask("prometheus-operator", 10, 48),
+                    "image": self._parts.split_image("prometheus-operator"),
+                    "resources": self._parts.ask("prometheus-operator", 10, 48),
                     "nodeSelector": _SYSTEM,
                     # The namespace denies what comes from outside it, the API server too.  Rules are checked before
                     # they get here, by the parser of this Prometheus.
                     "admissionWebhooks": absent,
                     "tls": absent,
                     "prometheusConfigReloader": {
-                        "image": self._split_image("prometheus-config-reloader"),
-                        "resources": self._ask("prometheus-config-reloader", 5, 16, pods=2 * replicas),
+                        "image": self._parts.split_image("prometheus-config-reloader"),
+                        "resources": self._parts.ask("prometheus-config-reloader", 5, 16, pods=2 * replicas),
                     },
                 },
                 "prometheus": {
                     "serviceAccount": {"name": "prometheus"},
                     "prometheusSpec": {
-                        "image": self._split_image("prometheus"),
+                        "image": self._parts.split_image("prometheus"),
                         "version": pin("image", "prometheus").version,
                         "replicas": replicas,
-                        "resources": self._ask("prometheus", cpu_millicores, memory_mib, pods=replicas, limit=3),
+                        "resources": self._parts.ask("prometheus", cpu_millicores, memory_mib, pods=replicas, limit=3),
                         "scrapeInterval": "60s",
                         "evaluationInterval": "60s",
                         "retention": f"{RETENTION_DAYS}d",
@@ -280,10 +252,10 @@ class _Maker:
                 "alertmanager": {
                     "serviceAccount": {"name": "alertmanager"},
                     "alertmanagerSpec": {
-                        "image": self._split_image("alertmanager"),
+                        "image": self._parts.split_image("alertmanager"),
                         "version": pin("image", "alertmanager").version,
                         "replicas": replicas,
-                        "resources": self._ask("alertmanager", 5, 24, pods=replicas),
+                        "resources": self._parts.ask("alertmanager", 5, 24, pods=replicas),
                         "storage": _volume_claim(1),
                         "nodeSelector": _SYSTEM,
                         "alertmanagerConfiguration": {"name": ALERTMANAGER_CONFIGURATION},
@@ -291,8 +263,8 @@ class _Maker:
                     },
                 },
                 "kube-state-metrics": {
-                    "image": self._split_image("kube-state-metrics"),
-                    "resources": self._ask("kube-state-metrics", 10, 40),
+                    "image": self._parts.split_image("kube-state-metrics"),
+                    "resources": self._parts.ask("kube-state-metrics", 10, 40),
                     "nodeSelector": _SYSTEM,
                     "metricLabelsAllowlist": [
                         f"nodes=[{POOL_LABEL},{PURPOSE_LABEL},{CAPACITY_LABEL},{ZONE_LABEL},"
@@ -302,8 +274,8 @@ class _Maker:
                 "prometheus-node-exporter": {
                     # It needs the node's network and files, which the namespace of the others forbids.
                     "namespaceOverride": SYSTEM_NAMESPACE,
-                    "image": self._split_image("node-exporter"),
-                    "resources": self._ask_per_node("node-exporter", 5, 24),
+                    "image": self._parts.split_image("node-exporter"),
+                    "resources": self._parts.ask_per_node("node-exporter", 5, 24),
                     "tolerations": _EVERYWHERE,
                 },
             },
@@ -311,13 +283,13 @@ class _Maker:
 
     def seldon(self) -> ChartRelease:
         cpu, memory = 50, 64
-        self._ask("seldon-core-operator", cpu, memory)
-        return self._release(
+        self._parts.ask("seldon-core-operator", cpu, memory)
+        return self._parts.release(
             "seldon-core-operator",
             SELDON_NAMESPACE,
             {
-                "image": self._split_image("seldon-core-operator"),
-                "executor": {"image": self._split_image("seldon-core-executor")},
+                "image": self._parts.split_image("seldon-core-operator"),
+                "executor": {"image": self._parts.split_image("seldon-core-executor")},
                 "manager": {
                     "cpuRequest": f"{cpu}m",
                     "cpuLimit": "500m",
@@ -333,12 +305,12 @@ class _Maker:
 
     def dcgm_exporter(self) -> ChartRelease:
         """Runs on GPU nodes alone, of which an idle platform has none."""
-        return self._release(
+        return self._parts.release(
             "dcgm-exporter",
             SYSTEM_NAMESPACE,
             {
-                "image": self._image("dcgm-exporter"),
-                "resources": _resources(100, 256, limit=2),
+                "image": self._parts.image("dcgm-exporter"),
+                "resources": resources(100, 256, limit=2),
                 "nodeSelector": {PURPOSE_LABEL: "gpu"},
                 "tolerations": [toleration(taint) for taint in (GPU_TAINT, SPOT_TAINT, GANG_TAINT)],
                 # Read by a PodMonitor of the platform that keeps the labels of the pod that holds the GPU.
@@ -350,62 +322,31 @@ class _Maker:
         """Without it no node offers an adapter, and a gang that asks for one waits for ever."""
         region = self._blueprint.region
         registry = f"{EKS_IMAGE_ACCOUNTS[region]}.dkr.ecr.{region}.amazonaws.com"
-        return self._release(
+        return self._parts.release(
             "aws-efa-k8s-device-plugin",
             SYSTEM_NAMESPACE,
             {
                 "image": {"repository": f"{registry}/eks/aws-efa-k8s-device-plugin", "tag": EFA_PLUGIN_VERSION},
-                "resources": _resources(10, 32, limit=4),
+                "resources": resources(10, 32, limit=4),
                 "nodeSelector": {PURPOSE_LABEL: "gpu"},
                 "tolerations": _EVERYWHERE,
             },
         )
 
     def trainer(self) -> ChartRelease:
-        return self._release(
+        return self._parts.release(
             "kubeflow-trainer",
             TRAINER_NAMESPACE,
             {
-                "image": self._split_image("trainer-controller-manager"),
-                "manager": {"nodeSelector": _SYSTEM, "resources": self._ask("kubeflow-trainer", 50, 128)},
+                "image": self._parts.split_image("trainer-controller-manager"),
+                "manager": {"nodeSelector": _SYSTEM, "resources": self._parts.ask("kubeflow-trainer", 50, 128)},
                 "jobset": {
                     "install": True,
-                    "image": self._split_image("jobset"),
-                    "controller": {"nodeSelector": _SYSTEM, "resources": self._ask("jobset", 50, 128)},
+                    "image": self._parts.split_image("jobset"),
+                    "controller": {"nodeSelector": _SYSTEM, "resources": self._parts.ask("jobset", 50, 128)},
                 },
             },
         )
-
-    # -- parts of values -----------------------------------------------------------------------------------------------
-
-    def _release(self, chart: str, namespace: str, values: Mapping[str, Any]) -> ChartRelease:
-        requests, self._requests = tuple(self._requests), []
-        return ChartRelease(chart, namespace, values, requests)
-
-    def _ask(self, name: str, cpu: int, memory: int, *, pods: int = 1, limit: int = 4) -> dict[str, Any]:
-        self._requests.append(Request(name, pods, cpu, memory))
-        return _resources(cpu, memory, limit=limit)
-
-    def _ask_per_node(self, name: str, cpu: int, memory: int) -> dict[str, Any]:
-        return self._ask(name, cpu, memory, pods=self._system_nodes)
-
-    def _image(self, name: str) -> dict[str, str]:
-        pinned = pin("image", name)
-        return {"repository": mirrored_repository(self._registry, pinned), "tag": pinned.version}
-
-    def _split_image(self, name: str) -> dict[str, str]:
-        """For charts that put the registry's host before the repository themselves."""
-        pinned = pin("image", name)
-        host, _, repository = mirrored_repository(self._registry, pinned).partition("/")
-        return {"registry": host, "repository": repository, "tag": pinned.version}
-
-
-def _resources(cpu_millicores: int, memory_mib: int, *, limit: int) -> dict[str, Any]:
-    """Requests, and ``limit`` times the memory as limit; processor time is not limited, only shared by requests."""
-    return {
-        "requests": {"cpu": f"{cpu_millicores}m", "memory": f"{memory_mib}Mi"},
-        "limits": {"memory": f"{limit * memory_mib}Mi"},
-    }
 
 
 def _volume_gib(nodes: int) -> int:

@@ -12,7 +12,8 @@ import pytest
 
 from blueprints.cost import HOURS_PER_MONTH
 from blueprints.placement import region_of
-from components.chart_values import ChartRelease, Request, chart_releases, total
+from components.chart_parts import ChartRelease, Request, total
+from components.chart_values import chart_releases
 from components.charts import Charts
 from components.endpoint_policies import EKS_IMAGE_ACCOUNTS
 from components.versions import CATALOGUE, pin

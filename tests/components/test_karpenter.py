@@ -11,7 +11,8 @@ import pytest
 from pulumi_aws import eks
 
 from components.boundary import boundary_statements
-from components.chart_values import ChartRelease, chart_releases
+from components.chart_parts import ChartRelease
+from components.chart_values import chart_releases
 from components.gpu_sharing import GpuDevicePlugin
 from components.iam_documents import Statement
 from components.karpenter import KarpenterAccess, KarpenterPools

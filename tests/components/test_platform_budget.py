@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from blueprints import load
 from blueprints.sizing import PLATFORM_MEMORY_GIB, PLATFORM_VCPU
-from components.chart_values import chart_releases, total
+from components.chart_parts import total
+from components.chart_values import chart_releases
 from tests.support.releases import all_releases, requested
 
 
