@@ -11,10 +11,10 @@ What Feast's Redis store answers, and so does this: every feature is PRESENT, an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from runtime.features.catalogue import Catalogue, FieldSpec, OnDemandSpec, ViewSpec
 from runtime.features.encoding import (
@@ -42,6 +42,9 @@ _EPOCH: Final = (0, 0)
 
 Timestamp = tuple[int, int]
 Command = tuple[bytes, list[bytes]]
+Answer = TypeVar("Answer")
+Steps = Generator[Any, Any, Answer]
+"""Yields what it waits for, and is sent that: replies to a pipeline, or the record of a generation, given as int."""
 
 
 @dataclass(frozen=True)
@@ -215,12 +218,8 @@ class CompiledPlan:
         return computed
 
 
-class OnlineReader:
-    """Reads online features of one project; shared by threads.
-
-    ``client``: a ``redis.Redis`` (``valkey_store.connect``).  Raises RequestError and UnknownFeatureError for what is
-    asked wrongly, OnlineStoreError when the store is away or holds no live generation.
-    """
+class Reading:
+    """What a reader does but for waiting: ``OnlineReader`` and ``server.AsyncOnlineReader`` answer what it asks."""
 
     def __init__(
         self,
@@ -237,40 +236,62 @@ class OnlineReader:
         self._session: ReadSession | None = None
         self.monitor = ReadMonitor(project, clock)
 
-    def get(
-        self, features: Sequence[str] | str, entities: Mapping[str, Sequence[Any]], *, full_names: bool = False
-    ) -> OnlineFeatures:
-        """Features by reference (``view_v1:feature``) or by service name; ``entities`` are columns of equal length."""
-        session = self._session or self._open(self._live())
+    def _read(
+        self, features: Sequence[str] | str, entities: Mapping[str, Sequence[Any]], full_names: bool
+    ) -> Steps[OnlineFeatures]:
+        session = self._session or (yield from self._open_live())
         for _ in range(FLIPS_PER_READ):
             plan = session.plan(features, full_names)
             commands, replies, rows = plan.commands(entities)
-            found, live = self._fetch(commands)
-            if live == session.generation:
+            *found, live = yield self._pipeline(commands)
+            if live is not None and int(live) == session.generation:
                 answer = plan.answer(entities, found, replies, rows)
                 self.monitor.observe(plan, found, replies)
                 return answer
-            session = self._open(live)
+            session = yield from self._open(live)
         raise too_many_flips(self._project)
 
-    def _fetch(self, commands: Sequence[Command]) -> tuple[list[list[bytes | None]], int | None]:
-        from runtime.features.valkey_store import asked
+    def _open_live(self) -> Steps[ReadSession]:
+        (live,) = yield self._pipeline(())
+        return (yield from self._open(live))
 
+    def _open(self, live: bytes | None) -> Steps[ReadSession]:
+        if live is None:
+            raise nothing_live(self._project)
+        generation = int(live)
+        self._session = ReadSession(generation, (yield generation))
+        return self._session
+
+    def _pipeline(self, commands: Sequence[Command]) -> Any:
+        """The commands and, after them, the pointer, in one round trip."""
         pipe = self._client.pipeline(transaction=False)
         for key, fields in commands:
             pipe.execute_command("HMGET", key, *fields)
         pipe.hget(self._root, "live")
-        *found, live = asked(pipe.execute)
-        return found, None if live is None else int(live)
+        return pipe
 
-    def _live(self) -> int | None:
-        return self._fetch(())[1]
 
-    def _open(self, generation: int | None) -> ReadSession:
-        if generation is None:
-            raise nothing_live(self._project)
-        self._session = ReadSession(generation, self._load_record(generation))
-        return self._session
+class OnlineReader(Reading):
+    """Reads online features of one project; shared by threads.
+
+    ``client``: a ``redis.Redis`` (``valkey_store.connect``).  Raises RequestError and UnknownFeatureError for what is
+    asked wrongly, OnlineStoreError when the store is away or holds no live generation.
+    """
+
+    def get(
+        self, features: Sequence[str] | str, entities: Mapping[str, Sequence[Any]], *, full_names: bool = False
+    ) -> OnlineFeatures:
+        """Features by reference (``view_v1:feature``) or by service name; ``entities`` are columns of equal length."""
+        from runtime.features.valkey_store import asked
+
+        steps = self._read(features, entities, full_names)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self._load_record(step) if isinstance(step, int) else asked(step.execute))
+        except StopIteration as ended:
+            answer: OnlineFeatures = ended.value
+            return answer
 
 
 def open_reader(settings: Any, project: str) -> OnlineReader:

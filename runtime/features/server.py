@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -20,18 +19,8 @@ import msgspec
 from runtime.errors import FalajError
 from runtime.features.encoding import Scalar
 from runtime.features.errors import OnlineStoreAwayError, OnlineStoreError, RequestError, UnknownFeatureError
-from runtime.features.generations import GenerationRecord, pointer_key
-from runtime.features.monitoring import ReadMonitor, export
-from runtime.features.online import (
-    FLIPS_PER_READ,
-    PRESENT,
-    Command,
-    OnlineFeatures,
-    ReadSession,
-    Timestamp,
-    nothing_live,
-    too_many_flips,
-)
+from runtime.features.monitoring import export
+from runtime.features.online import PRESENT, Answer, OnlineFeatures, Reading, ReadSession, Steps, Timestamp
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -56,65 +45,39 @@ _decoder = msgspec.json.Decoder(OnlineRequest)
 _encoder: msgspec.json.Encoder = msgspec.json.Encoder()
 
 
-class AsyncOnlineReader:
+class AsyncOnlineReader(Reading):
     """``online.OnlineReader`` for an event loop: ``client`` is a ``redis.asyncio.Redis``."""
-
-    def __init__(
-        self,
-        client: Any,
-        project: str,
-        *,
-        load_record: Callable[[int], GenerationRecord],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._root = pointer_key(project)
-        self._project = project
-        self._load_record = load_record
-        self._session: ReadSession | None = None
-        self.monitor = ReadMonitor(project, clock)
 
     async def get(
         self, features: Sequence[str] | str, entities: dict[str, list[Any]], *, full_names: bool = False
     ) -> OnlineFeatures:
         """As ``OnlineReader.get``."""
-        session = self._session or await self.open()
-        for _ in range(FLIPS_PER_READ):
-            plan = session.plan(features, full_names)
-            commands, replies, rows = plan.commands(entities)
-            found, live = await self._fetch(commands)
-            if live == session.generation:
-                answer = plan.answer(entities, found, replies, rows)
-                self.monitor.observe(plan, found, replies)
-                return answer
-            session = await self._open(live)
-        raise too_many_flips(self._project)
+        return await self._take(self._read(features, entities, full_names))
 
     async def open(self) -> ReadSession:
         """The live generation.  Raises OnlineStoreError when there is none."""
-        return await self._open((await self._fetch(()))[1])
+        return await self._take(self._open_live())
 
-    async def _fetch(self, commands: Sequence[Command]) -> tuple[list[list[bytes | None]], int | None]:
-        from redis.exceptions import RedisError
-
+    async def _take(self, steps: Steps[Answer]) -> Answer:
         try:
-            pipe = self._client.pipeline(transaction=False)
-            for key, fields in commands:
-                pipe.execute_command("HMGET", key, *fields)
-            pipe.hget(self._root, "live")
-            *found, live = await pipe.execute()
-        except (RedisError, OSError) as error:
-            raise OnlineStoreAwayError(f"the online store does not answer: {error}") from error
-        return found, None if live is None else int(live)
+            step = next(steps)
+            while True:
+                step = steps.send(await self._answer(step))
+        except StopIteration as ended:
+            answer: Answer = ended.value
+            return answer
 
-    async def _open(self, generation: int | None) -> ReadSession:
+    async def _answer(self, step: Any) -> Any:
         import asyncio
 
-        if generation is None:
-            raise nothing_live(self._project)
-        record = await asyncio.to_thread(self._load_record, generation)
-        self._session = ReadSession(generation, record)
-        return self._session
+        from redis.exceptions import RedisError
+
+        if isinstance(step, int):
+            return await asyncio.to_thread(self._load_record, step)
+        try:
+            return await step.execute()
+        except (RedisError, OSError) as error:
+            raise OnlineStoreAwayError(f"the online store does not answer: {error}") from error
 
 
 class FeatureApplication:
