@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,16 +66,46 @@ def deploy(
     allow_remote: bool = False,
 ) -> int:
     """Runs ``up | preview | refresh | destroy`` and returns the exit code."""
-    from falaj.cli.recovery import recover
-    from falaj.local.account import EmulatedAccount
     from falaj.local.attached_cluster import attached_cluster
-    from falaj.local.host import LocalProviderHost
 
     cluster = attached_cluster(paths.falaj_dir)
     stack = open_stack(paths, stack_name, allow_remote=allow_remote, cluster=cluster)
+    # Program and packs import for a second, so they begin before anything else does.
+    with stack.processes_started(options.policy_packs) if command in ("up", "preview") else nullcontext():
+        return _deploy(
+            paths,
+            command,
+            stack,
+            cluster,
+            options,
+            as_json=as_json,
+            show_diff=show_diff,
+            yes=yes,
+            expect_no_changes=expect_no_changes,
+            allow_remote=allow_remote,
+        )
+
+
+def _deploy(
+    paths: ProjectPaths,
+    command: str,
+    stack: Stack,
+    cluster: AttachedCluster | None,
+    options: Options,
+    *,
+    as_json: bool,
+    show_diff: bool,
+    yes: bool,
+    expect_no_changes: bool,
+    allow_remote: bool,
+) -> int:
+    from falaj.cli.recovery import recover
+    from falaj.local.account import EmulatedAccount
+    from falaj.local.host import LocalProviderHost
+
     account = EmulatedAccount(paths.falaj_dir, stack.config_value("falaj:awsEndpointUrl"))
     account.start()
-    if stack.has_resources() and account.forgot(stack_name) and command != "refresh":
+    if stack.has_resources() and account.forgot(stack.name) and command != "refresh":
         # moto keeps nothing over a restart; reading first finds what vanished, as after real drift.
         options = replace(options, refresh=True)
     account.wait_ready()
@@ -89,7 +119,7 @@ def deploy(
         _ensure_system_nodes(cluster, stack)
     code = _run(command, stack, options, as_json, show_diff, expect_no_changes)
     if command in ("up", "destroy", "refresh") and not options.preview_only and code == 0:
-        account.remember(stack_name)
+        account.remember(stack.name)
     return code
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -123,17 +124,27 @@ class StateFile:
         """What ``falaj.engine.secrets.provider_state`` takes."""
         return self.latest.get("secrets_providers")
 
-    def checkpoint(self, crypter: Crypter) -> Checkpoint:
-        """Raises StateError for a malformed resource, PassphraseError for secrets that the passphrase does not open."""
-        texts = SecretTexts(crypter)
-        try:
-            resources = [decode_resource(members, texts) for members in self.latest.get("resources") or ()]
-            operations = [
+    def resources(self, crypter: Crypter, type: str) -> list[ResourceState]:
+        """Only the resources of ``type``; the others are not looked at.  Raises what ``checkpoint`` raises."""
+        with self._malformed():
+            members = [item for item in self.latest.get("resources") or () if item["type"] == type]
+            return [decode_resource(item, SecretTexts(crypter)) for item in members]
+
+    def pending_operations(self, crypter: Crypter, texts: SecretTexts | None = None) -> list[PendingOperation]:
+        """Only the operations that were under way.  Raises what ``checkpoint`` raises."""
+        texts = texts or SecretTexts(crypter)
+        with self._malformed():
+            return [
                 PendingOperation(decode_resource(item["resource"], texts), OperationType(item["type"]))
                 for item in self.latest.get("pending_operations") or ()
             ]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise StateError(f"{self.where}: the state is malformed: {error}; {_RESTORE}") from error
+
+    def checkpoint(self, crypter: Crypter) -> Checkpoint:
+        """Raises StateError for a malformed resource, PassphraseError for secrets that the passphrase does not open."""
+        texts = SecretTexts(crypter)
+        with self._malformed():
+            resources = [decode_resource(members, texts) for members in self.latest.get("resources") or ()]
+        operations = self.pending_operations(crypter, texts)
         manifest = self.latest.get("manifest") or {}
         return Checkpoint(
             stack=self.stack,
@@ -147,6 +158,13 @@ class StateFile:
             extra={key: value for key, value in self.latest.items() if key not in _KNOWN},
             texts=texts,
         )
+
+    @contextmanager
+    def _malformed(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise StateError(f"{self.where}: the state is malformed: {error}; {_RESTORE}") from error
 
 
 def parse(data: bytes, where: str) -> StateFile:

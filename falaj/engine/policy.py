@@ -9,11 +9,8 @@ Sources: sdk/go/common/resource/plugin/analyzer_plugin.go of Pulumi; proto analy
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -21,7 +18,6 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from falaj.engine.codec import from_struct, to_struct
-from falaj.engine.errors import ConfigError, UnsupportedError
 from falaj.engine.events import PolicyLoaded, PolicyRemediation, PolicyViolation
 from falaj.engine.options import PolicyPack
 from falaj.engine.policy_config import LEVELS, PolicyDescription, PolicySettings, load_settings, reconciled
@@ -29,7 +25,6 @@ from falaj.engine.policy_process import PackProcess, PolicyPackError
 from falaj.engine.project import Configuration
 from falaj.engine.properties import propagate_secrets
 from falaj.engine.resource_state import CustomTimeouts
-from falaj.engine.settings_yaml import load_yaml
 from falaj.engine.urn import stack_urn, urn_name, urn_type
 from falaj.engine.values import Properties, Value
 
@@ -91,21 +86,20 @@ class PolicyClient:
         pack: PolicyPack,
         context: PolicyContext,
         on_output: Callable[[str, bool], None] = lambda line, error: None,
+        process: PackProcess | None = None,
     ) -> None:
+        """``process``: that of the pack, where it has been started already; it is this object's from here on."""
         self._folder = pack.path.resolve()
         self._context = context
-        document = _pack_file(self._folder)
         self._settings_file = pack.config_path
         self._given = load_settings(pack.config_path) if pack.config_path else {}
-        self._version = str(document.get("version") or "")
-        self._name = self._folder.name
+        self._process = process or PackProcess(self._folder)
+        self._version, self._name = self._process.version, self._folder.name
         self._policies: Sequence[PolicyDescription] = ()
         self._settings: Mapping[str, PolicySettings] = {}
-        self._process = PackProcess(
-            self._folder, _interpreter(self._folder, document), context.engine_address, _environment(context), on_output
-        )
         self._channel: grpc.Channel | None = None
         self._stub: Any = None
+        self._process.begin(context.engine_address, _environment(context), on_output)
 
     @property
     def policies(self) -> Sequence[str]:
@@ -264,34 +258,8 @@ class PolicyClient:
         )
 
 
-def _pack_file(folder: Path) -> dict[str, Any]:
-    file = folder / "PulumiPolicy.yaml"
-    document = load_yaml(file)
-    runtime = document.get("runtime")
-    name = runtime.get("name") if isinstance(runtime, dict) else runtime
-    if name != "python":
-        raise UnsupportedError(f"{file}: the runtime is {name!r}; the embedded engine runs python packs only")
-    return document
-
-
-def _interpreter(folder: Path, document: Mapping[str, Any]) -> str:
-    runtime = document["runtime"]
-    options = runtime.get("options") if isinstance(runtime, dict) else None
-    virtualenv = (options or {}).get("virtualenv")
-    if not virtualenv:
-        return sys.executable
-    python = folder / str(virtualenv) / "bin" / "python"
-    if not python.exists():
-        raise ConfigError(
-            f"{folder / 'PulumiPolicy.yaml'}: the virtual environment has no {python}: create it, or change it"
-        )
-    return str(python)
-
-
 def _environment(context: PolicyContext) -> dict[str, str]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
-    inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # without .pyc files every start costs a second more
-    return inherited | {
+    return {
         "PULUMI_ORGANIZATION": "organization",
         "PULUMI_PROJECT": context.project,
         "PULUMI_STACK": context.stack,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from falaj.engine.decisions import Refused
@@ -13,6 +14,7 @@ from falaj.engine.events import Diagnostic, Event, PolicyViolation, Severity
 from falaj.engine.goal import Goal
 from falaj.engine.options import PolicyPack
 from falaj.engine.policy import AnalyzedResource, PolicyClient, PolicyContext
+from falaj.engine.policy_process import PackProcess
 from falaj.engine.resource_state import ResourceState
 from falaj.engine.urn import parse_reference
 
@@ -27,14 +29,23 @@ class PolicyPacks:
     Raises ConfigError or UnsupportedError for folders and settings that cannot be used.
     """
 
-    def __init__(self, packs: Sequence[PolicyPack], context: PolicyContext, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        packs: Sequence[PolicyPack],
+        context: PolicyContext,
+        emit: Callable[[Event], None],
+        started: MutableMapping[Path, PackProcess] | None = None,
+    ) -> None:
+        """``started``: processes of packs by folder, where they run already; those that are used are taken out."""
         self.evaluated = 0
         self.violations: Counter[str] = Counter()
         self._emit = emit
         self._clients: list[PolicyClient] = []
         try:
             for pack in packs:
-                self._clients.append(PolicyClient(pack, context, self._pass_on))
+                folder, waiting = pack.path.resolve(), started or {}
+                self._clients.append(PolicyClient(pack, context, self._pass_on, waiting.get(folder)))
+                waiting.pop(folder, None)
         except BaseException:
             self.close()
             raise

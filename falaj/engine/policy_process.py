@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
-from falaj.engine.errors import EngineError
+from falaj.engine.errors import ConfigError, EngineError, UnsupportedError
+from falaj.engine.settings_yaml import load_yaml
 
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 5.0
 _KEPT_LINES: Final = 20
-# A pack serves until it is told to stop.  Its standard input is a pipe that closes when the engine ends or is killed.
+# Started before the engine knows all settings: the SDK is imported meanwhile.  Then they come as a line of JSON on the
+# standard input, because the environment of a process is open to other processes of the user.  The pipe stays open, and
+# closes when the engine ends or is killed; without it a pack would serve for ever.
 _START: Final = """
-import os, runpy, sys, threading
+import json, os, runpy, sys, threading
+try:
+    import pulumi.runtime, pulumi_policy
+except ImportError:
+    pass  # the pack will miss it too, and say so
+line = sys.stdin.readline()
+if not line:
+    os._exit(0)
 def end_with_engine():
     while os.read(0, 4096):
         pass
     os._exit(1)
 threading.Thread(target=end_with_engine, daemon=True).start()
+given = json.loads(line)
+os.environ.update(given["environment"])
+sys.argv[1] = given["engine"]
 runpy.run_module("pulumi.policy", run_name="__main__", alter_sys=True)
 """
 
@@ -32,27 +49,24 @@ class PolicyPackError(EngineError):
 
 
 class PackProcess:
-    """Starts at once; ``on_output`` gets each line that the pack prints after its port, and whether it is an error.
+    """The process of the pack in ``folder``: the constructor starts it, ``begin`` lets it load the pack.
 
-    ``name`` stands in error messages until the pack has told its own.
+    ``name`` stands in error messages until the pack has told its own.  Raises ConfigError or UnsupportedError for a
+    folder that holds no Python pack, or whose virtual environment is missing.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        interpreter: str,
-        engine_address: str,
-        environment: Mapping[str, str],
-        on_output: Callable[[str, bool], None],
-    ) -> None:
+    def __init__(self, folder: Path) -> None:
         self.name = folder.name
-        self._on_output = on_output
+        document = _pack_file(folder)
+        self.version = str(document.get("version") or "")
         self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
         self._port: Future[int] = Future()
+        self._readers: list[threading.Thread] = []
+        self._on_output: Callable[[str, bool], None] = lambda line, error: None
         self._process = subprocess.Popen(
-            [interpreter, "-u", "-c", _START, engine_address, str(folder)],
+            [_interpreter(folder, document), "-u", "-c", _START, "", str(folder)],
             cwd=folder,
-            env=environment,
+            env=_environment(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,12 +74,25 @@ class PackProcess:
             errors="replace",
             start_new_session=True,  # an interrupt is for the engine, which ends the pack when it is done
         )
+
+    def begin(
+        self, engine_address: str, environment: Mapping[str, str], on_output: Callable[[str, bool], None]
+    ) -> None:
+        """Lets the pack load, with ``environment`` beside what it inherits.
+
+        ``on_output`` gets each line that the pack prints after its port, and whether it is an error.
+        """
+        self._on_output = on_output
         self._readers = [
             threading.Thread(target=self._read, args=(self._process.stdout, False), daemon=True),
             threading.Thread(target=self._read, args=(self._process.stderr, True), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it may have died: ``port`` tells
+            self._process.stdin.write(json.dumps({"engine": engine_address, "environment": dict(environment)}) + "\n")
+            self._process.stdin.flush()
 
     @property
     def pid(self) -> int:
@@ -105,7 +132,8 @@ class PackProcess:
             reader.join(_END_SECONDS)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def _read(self, stream: IO[str], is_error: bool) -> None:
         for line in stream:
@@ -126,3 +154,33 @@ class PackProcess:
             self._port.set_result(int(text))
         else:
             self._port.set_exception(PolicyPackError(f"the policy pack {self.name} printed no port: {text[:200]!r}"))
+
+
+def _pack_file(folder: Path) -> dict[str, Any]:
+    file = folder / "PulumiPolicy.yaml"
+    document = load_yaml(file)
+    runtime = document.get("runtime")
+    name = runtime.get("name") if isinstance(runtime, dict) else runtime
+    if name != "python":
+        raise UnsupportedError(f"{file}: the runtime is {name!r}; the embedded engine runs python packs only")
+    return document
+
+
+def _interpreter(folder: Path, document: Mapping[str, Any]) -> str:
+    runtime = document["runtime"]
+    options = runtime.get("options") if isinstance(runtime, dict) else None
+    virtualenv = (options or {}).get("virtualenv")
+    if not virtualenv:
+        return sys.executable
+    python = folder / str(virtualenv) / "bin" / "python"
+    if not python.exists():
+        raise ConfigError(
+            f"{folder / 'PulumiPolicy.yaml'}: the virtual environment has no {python}: create it, or change it"
+        )
+    return str(python)
+
+
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The caller's variables without those that would tie the pack to another engine."""
+    # Without .pyc files every start costs a second more.
+    return {k: v for k, v in inherited.items() if not k.startswith("PULUMI_") and k != "PYTHONDONTWRITEBYTECODE"}

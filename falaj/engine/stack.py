@@ -20,7 +20,7 @@ from falaj.engine.event_loop import run_in_loop
 from falaj.engine.events import Diagnostic, EventSink, Severity, Summary
 from falaj.engine.integrity import problems
 from falaj.engine.locks import LockHolder
-from falaj.engine.options import Interrupt, Options
+from falaj.engine.options import Interrupt, Options, PolicyPack
 from falaj.engine.policies import NO_POLICIES, Policies
 from falaj.engine.project import Configuration, Project, load_project
 from falaj.engine.provider import ProviderHost
@@ -42,6 +42,7 @@ from falaj.engine.values import Properties, Secret
 if TYPE_CHECKING:
     from falaj.engine.deployment import Task
     from falaj.engine.imports import ImportRequest
+    from falaj.engine.policy_process import PackProcess
     from falaj.engine.program import Program
 
 _KINDS = {"up": "update", "preview": "update", "refresh": "refresh", "destroy": "destroy", "import": "import"}
@@ -70,6 +71,8 @@ class Stack:
         self._config = StackConfig(project, name, passphrase, overrides)
         self._crypters: dict[str | None, Crypter] = {}
         """By the state of the secrets provider: what one crypter has encoded, only it can reuse."""
+        self._started: Program | None = None
+        self._started_packs: dict[Path, PackProcess] = {}
 
     @classmethod
     def open(
@@ -175,11 +178,35 @@ class Stack:
             return
         from falaj.engine.program import Program
 
-        process = Program(self.project)
+        process, self._started = self._started or Program(self.project), None
         try:
+            import falaj.engine.deployment  # noqa: F401 (while the key is derived in its thread, not after it)
+
             yield process
         finally:
             process.end()
+
+    @contextmanager
+    def processes_started(self, packs: Iterable[PolicyPack] = ()) -> Iterator[None]:
+        """Starts the program and policy packs now: they import their SDKs while the caller gets ready for a deployment.
+
+        The first deployment within the block that needs them takes them.  Raises ConfigError and UnsupportedError for
+        a program or a pack that cannot be run.
+        """
+        from falaj.engine.policy_process import PackProcess
+        from falaj.engine.program import Program
+
+        try:
+            self._started = Program(self.project)
+            for folder in dict.fromkeys(pack.path.resolve() for pack in packs):
+                self._started_packs[folder] = PackProcess(folder)
+            yield
+        finally:
+            if self._started is not None:
+                self._started.end()
+                self._started = None
+            while self._started_packs:
+                self._started_packs.popitem()[1].close()
 
     def _run(
         self,
@@ -225,10 +252,10 @@ class Stack:
 
         async def save(state: Checkpoint, last: bool) -> None:
             nonlocal written
-            data = state.encode(crypter)
             if not written and state.encode(crypter, time=time_before) == before:
                 return  # nothing but the time would change
             written = True
+            data = state.encode(crypter)
             await loop.run_in_executor(writer, lambda: self._backend.save(self._id, data, durable=last))
 
         def start_policies(emit: EventSink) -> Policies:
@@ -239,7 +266,7 @@ class Stack:
             from falaj.engine.policy_packs import PolicyPacks
 
             context = PolicyContext(self.project.name, self.name, task.preview, task.program.configuration)
-            return PolicyPacks(packs, context, emit)
+            return PolicyPacks(packs, context, emit, self._started_packs)
 
         with ThreadPoolExecutor(1, thread_name_prefix="falaj-state") as writer:
             deployment = Deployment(task, checkpoint, save, self._host, self._outputs_of_other, sink, start_policies)
@@ -279,10 +306,10 @@ class Stack:
 
     def outputs(self, show_secrets: bool = False) -> dict[str, Any]:
         """The stack outputs as plain JSON values; secrets are masked unless asked for."""
-        root = next((state for state in self._load().resources if state.type == STACK_TYPE), None)
-        if root is None:
+        if not self._backend.exists(self._id):
             return {}
-        return {key: shown(value, show_secrets) for key, value in root.outputs.items()}
+        roots = self._states_of_type(self._file(), STACK_TYPE)
+        return {key: shown(value, show_secrets) for root in roots[:1] for key, value in root.outputs.items()}
 
     def export_state(self) -> dict[str, Any]:
         """The state as ``pulumi stack export`` prints it; secrets stay encrypted."""
@@ -322,7 +349,9 @@ class Stack:
         """Creates that were under way when a deployment was killed; nobody knows whether they came to be."""
         if not self._backend.exists(self._id):
             return []
-        return [o for o in self._load().pending_operations if o.type is OperationType.CREATING]
+        file = self._file()
+        operations = file.pending_operations(self._crypter(file.secrets_provider))
+        return [operation for operation in operations if operation.type is OperationType.CREATING]
 
     def drop_pending_creates(self, urns: Collection[str]) -> None:
         """Forgets the pending creates of these resources."""
@@ -385,6 +414,9 @@ class Stack:
     def _file(self) -> StateFile:
         return parse(self._backend.read(self._id), str(self._backend.file(self._id)))
 
+    def _states_of_type(self, file: StateFile, type: str) -> list[ResourceState]:
+        return file.resources(self._crypter(file.secrets_provider), type)
+
     def _load(self) -> Checkpoint:
         """The state; an empty one where the stack does not exist yet."""
         if not self._backend.exists(self._id):
@@ -425,11 +457,8 @@ class Stack:
                 return None
         except ConfigError:
             return None
-        file = parse(self._backend.read(other), str(self._backend.file(other)))
-        for state in file.checkpoint(self._crypter(file.secrets_provider)).resources:
-            if state.type == STACK_TYPE:
-                return state.outputs
-        return {}
+        roots = self._states_of_type(parse(self._backend.read(other), str(self._backend.file(other))), STACK_TYPE)
+        return roots[0].outputs if roots else {}
 
 
 def _check(options: Options) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from falaj.engine.errors import ConfigError, DeploymentError, LockError, PassphraseError, UnsupportedError
 from falaj.engine.events import Diagnostic, Event, Severity, StepStarted, Summary
-from falaj.engine.options import Interrupt, Options
+from falaj.engine.options import Interrupt, Options, PolicyPack
 from falaj.engine.stack import Stack
 from tests.engine.oracle.fake_provider import FakeHost
 from tests.engine.oracle.fake_world import CallLog
@@ -210,6 +212,37 @@ def test_second_up_changes_no_byte_of_the_state(tmp_path: Path) -> None:
     before = project.scratch.stack_file("dev").read_bytes()
     project.up(Options(parallel=1))
     assert project.scratch.stack_file("dev").read_bytes() == before
+
+
+def test_processes_started_early_are_those_of_the_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path, 'import os\npulumi.export("pid", os.getpid())\n')
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def noted(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+        process = popen(*arguments, **options)
+        started.append(process.pid)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    stack, pack = project.stack(), PolicyPack(DATA / "scenarios" / "38-policy" / "policy")
+    with stack.processes_started([pack]):
+        early = list(started)
+        stack.up(Options(policy_packs=(pack,)), project.events.append)
+    assert len(early) == 2
+    assert started == early
+    assert stack.outputs()["pid"] in early
+
+
+def test_processes_that_no_deployment_took_are_ended(tmp_path: Path) -> None:
+    stack = Project(tmp_path, "").stack()
+    with stack.processes_started([PolicyPack(DATA / "scenarios" / "38-policy" / "policy")]):
+        assert stack._started is not None
+        pids = [stack._started._process.pid, *(pack.pid for pack in stack._started_packs.values())]
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_preview_writes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from falaj.engine.events import PolicyLoaded
 from falaj.engine.options import PolicyPack
 from falaj.engine.policy import AnalyzedResource, PolicyClient, PolicyContext
 from falaj.engine.policy_config import PolicyDescription, PolicySettings, breaches, load_settings, reconciled
-from falaj.engine.policy_process import PolicyPackError
+from falaj.engine.policy_process import PackProcess, PolicyPackError
 from falaj.engine.project import Configuration
 from falaj.engine.values import UNKNOWN, Secret
 
@@ -228,6 +228,30 @@ client.connect()
 print(client._process.pid, flush=True)
 sys.stdin.read()
 """
+
+
+def test_a_pack_may_be_started_before_its_settings_are_known(tmp_path: Path) -> None:
+    folder = written(tmp_path, SEES)
+    process = PackProcess(folder)
+    client = PolicyClient(PolicyPack(folder), context(), process=process)
+    try:
+        assert client.connect().policies == ["sees"]
+    finally:
+        client.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_a_pack_that_was_started_for_nothing_is_ended(tmp_path: Path) -> None:
+    process = PackProcess(written(tmp_path, SEES))
+    process.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_the_configuration_is_not_in_the_environment_that_other_processes_see(opened: Open, tmp_path: Path) -> None:
+    client = opened(written(tmp_path, SEES))
+    assert b"hunter2" not in Path(f"/proc/{client._process.pid}/environ").read_bytes()
 
 
 def test_a_pack_does_not_outlive_a_killed_engine(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ class AwsProvider:
             outputs.setdefault("tagsAll", {})
         if id:
             outputs["id"] = id
-        if self._servers_directory is not None:
+        if self._servers_directory is not None and type in addresses.TYPES:
             outputs.update(addresses.localised(type, outputs, addresses.read(self._servers_directory)))
         if handler.emulated:
             outputs[MARK] = {"emulated": "state", **({"handler": "none"} if isinstance(handler, _NoHandler) else {})}

@@ -37,10 +37,10 @@ def localised(type: str, outputs: Mapping[str, object], ports: Mapping[str, int]
     if type in _POSTGRESQL and "postgres" in engine and (port := ports.get(POSTGRESQL)):
         host_and_port = f"{HOST}:{port}" if type == "aws:rds/instance:Instance" else HOST
         given = {"address": HOST, "endpoint": host_and_port, "readerEndpoint": HOST, "port": port}
-    elif type == "aws:elasticache/replicationGroup:ReplicationGroup" and (port := ports.get(VALKEY)):
+    elif type == _VALKEY and (port := ports.get(VALKEY)):
         hosts = ("primaryEndpointAddress", "readerEndpointAddress", "configurationEndpointAddress")
         given = {**dict.fromkeys(hosts, HOST), "port": port}
-    elif type == "aws:msk/cluster:Cluster" and (port := ports.get(KAFKA)):
+    elif type == _KAFKA and (port := ports.get(KAFKA)):
         given = {
             name: f"{HOST}:{port}" for name, brokers in outputs.items() if name.startswith("bootstrapB") and brokers
         }
@@ -52,3 +52,7 @@ _POSTGRESQL: Final = (
     "aws:rds/cluster:Cluster",
     "aws:rds/clusterInstance:ClusterInstance",
 )
+_VALKEY: Final = "aws:elasticache/replicationGroup:ReplicationGroup"
+_KAFKA: Final = "aws:msk/cluster:Cluster"
+TYPES: Final = frozenset({*_POSTGRESQL, _VALKEY, _KAFKA})
+"""Types that ``localised`` may have something to say of; for any other there is no need to read the record."""
