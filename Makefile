@@ -39,7 +39,7 @@ cluster: $(VENV)/.base $(VENV)/.go   ## a real Kubernetes control plane, built t
 scan: $(VENV)/.dev $(VENV)/.go $(VENV)/.scan   ## kubeconform, checkov and Prometheus over the manifests
 	@$(BIN)/python -m pytest tests/scan -m scan
 
-check: lint types test     ## what CI runs
+check: lint types test     ## style, types and tests: the quick part of what CI runs (.ci/run)
 
 lint: $(VENV)/.dev         ## style and import contracts
 	@$(BIN)/ruff check .

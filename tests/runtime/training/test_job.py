@@ -32,6 +32,8 @@ from tests.support.runtime_servers import ROOT, environment
 from tests.support.training_sets import made_up_configuration
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+compared = pytest.mark.xdist_group("undisturbed-job")
+"""For tests that ask for ``undisturbed``: a second worker would train it once more."""
 
 EPOCHS, STEPS = 8, 8 * 31
 
@@ -100,7 +102,8 @@ class KillAtRandom:
                 os.kill(self._pids[self._random.randrange(2)], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@compared
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.long)])
 def test_a_worker_killed_at_random_loses_at_most_one_interval_and_changes_no_loss(
     undisturbed: dict[int, float], made_up: Path, tmp_path: Path, settings: Settings, seed: int
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_worker_killed_at_random_loses_at_most_one_interval_and_changes_no_los
     assert curve(spec) == undisturbed
 
 
+@compared
 def test_sigterm_takes_a_last_checkpoint_and_resuming_changes_no_loss(
     undisturbed: dict[int, float], made_up: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +185,7 @@ def test_fewer_and_more_workers_go_on_with_the_same_curve(made_up: Path, tmp_pat
     assert [got[step] for step in sorted(got)] == pytest.approx([expected[step] for step in sorted(got)], abs=2e-3)
 
 
+@compared
 def test_s3_away_for_a_while_only_costs_checkpoints(
     undisturbed: dict[int, float], made_up: Path, tmp_path: Path
 ) -> None:
