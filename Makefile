@@ -24,7 +24,7 @@ destroy: $(VENV)/.base     ## take the local platform down
 test: $(VENV)/.dev         ## all tests, two at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-runtime: $(VENV)/.runtime  ## the environment of the machine-learning services (about 8 GB, once)
+runtime: $(VENV)/.runtime  ## the environment of the machine-learning services (about 7 GB, once)
 
 # KEEP=1 leaves the servers running, so that the result can be looked at.
 demo-train: $(VENV)/.base $(VENV)/.runtime   ## from flights to a signed model: the whole ML path
