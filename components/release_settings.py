@@ -16,7 +16,7 @@ import pulumi
 
 from manifests.pods import secret_objects
 from manifests.releases import lineage, mlflow
-from manifests.releases.database import ADMIN_FILE, DATABASE
+from manifests.releases.database import ADMIN_FILE, DATABASE, REGISTRY
 from manifests.releases.platform import MODEL_SERVER, SERVICES, TRAINING
 from manifests.releases.service import Inputs
 from manifests.releases.sizes import (
@@ -117,7 +117,14 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
         LINEAGE: {**_queue(wiring, "lineage"), **_database(wiring, "lineage")},
         MLFLOW: {**models, **_database(wiring, "mlflow"), **announce},
         MODEL_SERVER: {**models, **online, **_stream(wiring, PREDICTIONS_TOPIC)},
-        RETRAINING: {**models, **tracking, **_queue(wiring, "retraining"), **announce, **tell},
+        RETRAINING: {
+            **models,
+            **tracking,
+            **_database(wiring, REGISTRY),
+            **_queue(wiring, "retraining"),
+            **announce,
+            **tell,
+        },
         ROUTER: {},
         STREAM_PROCESSOR: {
             **lake,
@@ -142,9 +149,9 @@ def checksum(settings: Settings) -> pulumi.Output[str]:
     return pulumi.Output.all(**settings).apply(digest)
 
 
-def _database(wiring: Wiring, service: str) -> Settings:
-    """A service's own role and database, made by the release ``database``."""
-    return {"FALAJ_POSTGRES_DSN": _dsn(wiring, f"{service}@", service)}
+def _database(wiring: Wiring, role: str) -> Settings:
+    """A role and its own database, made by the release ``database``."""
+    return {"FALAJ_POSTGRES_DSN": _dsn(wiring, f"{role}@", role)}
 
 
 def _dsn(wiring: Wiring, user: str, database: str) -> pulumi.Output[str]:

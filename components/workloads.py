@@ -153,12 +153,13 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
             *_bucket("lake", "Windows", prefixes=("drift/",), write=True),
             _announce(),
         ),
-        # Starts retraining on drift and releases the winner: the only writer of released/.
+        # Starts retraining on drift and releases the winner: the only writer of released/, and of the audit record.
         _platform(
             "retraining",
             _receive("retraining"),
             _queue_key(),
             *_bucket("model", "Models", prefixes=("checkpoints/", "mlflow/", "released/"), write=True),
+            _database("registry"),
             _announce(),
         ),
         # Collects every platform event as OpenLineage.

@@ -20,8 +20,10 @@ from manifests.scheduling import interruptible
 DATABASE: Final = "database"
 COMPONENT: Final = "database"
 JOB: Final = "database-prepare"
-ROLES: Final = (LINEAGE, MLFLOW)
-"""Services with a role and a database of their own name."""
+REGISTRY: Final = "registry"
+"""Role and database of the registry's audit record, beside MLflow's own: who tracks runs must not reach it."""
+ROLES: Final = (LINEAGE, MLFLOW, REGISTRY)
+"""Each has a database of its own name."""
 ADMIN_FILE: Final = "admin.json"
 SIZE: Final = Resources(50, 96, cpu_limit_millicores=500, memory_limit_mib=384)
 DEADLINE_SECONDS: Final = 600

@@ -16,7 +16,7 @@ def group() -> None:
     """Roles and databases of the platform's services."""
 
 
-@group.command(epilog="Example:\n\n  database prepare --role mlflow --role lineage --admin-secret admin.json")
+@group.command(epilog="Example:\n\n  database prepare --role mlflow --role registry --admin-secret admin.json")
 @click.option("--role", "roles", multiple=True, required=True, help="A service; its database has its name.")
 @click.option(
     "--admin-secret",

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime import metrics
+from runtime.database.login import connect
 from runtime.registry.errors import AuditError, RegistryAwayError
 from runtime.training.digests import canonical_json, sha256_bytes
 
@@ -152,7 +153,7 @@ class AuditLog:
 
         settings.require("postgres_dsn")
         try:
-            connection = psycopg.connect(settings.postgres_dsn, connect_timeout=_CONNECT_SECONDS, autocommit=True)
+            connection = connect(settings.postgres_dsn, connect_timeout=_CONNECT_SECONDS, autocommit=True)
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_LOCK_CLASS,))
                 present = connection.execute("SELECT to_regclass('registry_audit')").fetchone()

@@ -278,6 +278,14 @@ def test_databases_are_entered_as_the_services_own_user() -> None:
     assert not allows(policy_of(recording, "mlflow"), "rds-db:connect", f"{arns()['database']}/feast")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_who_releases_models_alone_logs_in_to_the_audit_record(name: str) -> None:
+    recording = build(name)
+    registry = f"{arns()['database']}/registry"
+    allowed = {each for each in SERVICES if allows(policy_of(recording, each), "rds-db:connect", registry)}
+    assert allowed == {"retraining"}
+
+
 @pytest.mark.parametrize("workload", sorted(SERVICES))
 def test_one_job_alone_may_read_the_administrators_password_and_it_logs_in_as_no_service(workload: str) -> None:
     policy = policy_of(build("smb"), workload)

@@ -57,6 +57,8 @@ NEEDED = {
         "DEAD_LETTER_QUEUE_URL",
         "LINEAGE_URL",
     },
+    # Releases the winner as `registry promote` does.
+    "retraining": {"MODEL_BUCKET", "KMS_KEY_ARN", "POSTGRES_DSN", "MLFLOW_TRACKING_URI", "LINEAGE_URL"},
     # `runtime.training.job`.
     "training": {"LAKE_BUCKET", "CATALOG_URI", "CATALOG_PREFIX", "FEATURE_BUCKET", "MODEL_BUCKET", "LINEAGE_URL"},
 }

@@ -95,7 +95,9 @@ def test_services_of_an_enterprise_are_told_of_topics_and_of_the_port_of_valkey(
     assert settings(recording, "feature-server")["FALAJ_ONLINE_STORE_ENDPOINT"] == "features:6379"
 
 
-@pytest.mark.parametrize(("service", "user"), [("mlflow", "mlflow"), ("lineage", "lineage")])
+@pytest.mark.parametrize(
+    ("service", "user"), [("mlflow", "mlflow"), ("lineage", "lineage"), ("retraining", "registry")]
+)
 def test_databases_are_named_with_a_user_of_iam_over_checked_tls_and_without_a_password(
     service: str, user: str
 ) -> None:
@@ -140,7 +142,7 @@ def checksums(**changes: object) -> dict[str, str]:
 
 def test_a_setting_that_changes_restarts_those_who_read_it_and_nobody_else() -> None:
     before, after = checksums(), checksums(postgres_endpoint="other.internal")
-    assert {name for name in before if before[name] != after[name]} == {"lineage", "mlflow"}
+    assert {name for name in before if before[name] != after[name]} == {"lineage", "mlflow", "retraining"}
 
 
 def test_secrets_arrive_as_files_by_arn_and_never_as_settings() -> None:

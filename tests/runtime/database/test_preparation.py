@@ -17,7 +17,8 @@ from falaj.local.servers import postgresql
 from runtime.database import login
 from runtime.database.preparation import IAM_ROLE, Administrator, DatabaseError, prepare
 from runtime.errors import InputError
-from runtime.settings import SettingsError
+from runtime.registry.audit import AuditLog, Event
+from runtime.settings import Settings, SettingsError
 from tests.support.runtime_servers import ROOT, Server
 
 PASSWORD = "hunter2-not-shown"
@@ -70,6 +71,15 @@ def test_a_service_may_neither_make_roles_nor_databases_and_has_no_password(serv
     rights = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolpassword IS NULL"
     query = f"SELECT {rights} FROM pg_authid WHERE rolname = 'test_mlflow'"
     assert asked(server, query) == [(False, False, False, False, False, True)]
+
+
+def test_a_services_own_rights_are_enough_to_keep_the_audit_record_of_releases(server: Server) -> None:
+    prepare(dsn(server), SERVICES, ADMINISTRATOR)
+    own = Settings(postgres_dsn=dsn(server, "test_mlflow", "test_mlflow"), tenant="tests", audit_bucket="")
+    with AuditLog.open(own) as log:
+        log.append(Event("layla", "register", "arrivals"))
+        assert log.verify() == ()
+        assert [record.actor for record in log.records()] == ["layla"]
 
 
 def test_services_log_in_by_iam_and_the_administrator_is_left_a_member_of_none(server: Server) -> None:

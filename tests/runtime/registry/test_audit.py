@@ -222,6 +222,24 @@ def test_without_the_database_nothing_is_recorded(settings: Settings) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_on_rds_the_audit_record_is_entered_with_a_token_of_iam(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    host = "falaj-dev-postgres.abc.me-central-1.rds.amazonaws.com"
+    given: dict[str, Any] = {}
+
+    def refuse(dsn: str, **options: Any) -> None:
+        given.update(options)
+        raise psycopg.OperationalError("not here")
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(RegistryAwayError, match="not here"):
+        AuditLog.open(settings.model_copy(update={"postgres_dsn": f"postgresql://registry@{host}:5432/registry"}))
+    assert given["password"].startswith(f"{host}:5432/?Action=connect&DBUser=registry&")
+
+
 @pytest.mark.parametrize("details", [{"x": float("nan")}, {"x": object()}, {"x": "y" * 300_000}])
 def test_details_that_cannot_be_hashed_are_refused(details: dict[str, Any]) -> None:
     with pytest.raises(AuditError):
