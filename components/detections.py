@@ -119,7 +119,8 @@ def event_selectors(
                 "tables",
                 {
                     "eventCategory": {"equals": ["Data"]},
-                    "resources.ARN": {"equals": sorted(table_arns)},
+                    # Generations have tables of their own, whose names begin with the platform's.
+                    "resources.ARN": {"startsWith": sorted(table_arns)},
                     "resources.type": {"equals": ["AWS::DynamoDB::Table"]},
                 },
             )

@@ -54,6 +54,7 @@ class Wiring:
     feature_bucket: pulumi.Input[str]
     model_bucket: pulumi.Input[str]
     model_key_arn: pulumi.Input[str]
+    feature_key_arn: pulumi.Input[str]
     postgres_endpoint: pulumi.Input[str]
     postgres_port: pulumi.Input[int]
     postgres_database: str
@@ -112,7 +113,7 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
         # The administrator's name is in the secret.
         DATABASE: {"FALAJ_POSTGRES_DSN": _dsn(wiring, "", wiring.postgres_database)},
         DRIFT_MONITOR: {**lake, **_stream(wiring, PREDICTIONS_TOPIC), **announce},
-        FEATURE_MATERIALISER: {**lake, **features, **online, **tell},
+        FEATURE_MATERIALISER: {**lake, **features, **online, **_tables_key(wiring), **tell},
         FEATURE_SERVER: online,
         LINEAGE: {**_queue(wiring, "lineage"), **_database(wiring, "lineage")},
         MLFLOW: {**models, **_database(wiring, "mlflow"), **announce},
@@ -170,6 +171,11 @@ def _online_store(wiring: Wiring) -> Settings:
     if wiring.online_store_port:
         endpoint = pulumi.Output.format("{0}:{1}", wiring.online_store_endpoint, str(wiring.online_store_port))
     return {"FALAJ_ONLINE_STORE_ENGINE": wiring.online_store_engine, "FALAJ_ONLINE_STORE_ENDPOINT": endpoint}
+
+
+def _tables_key(wiring: Wiring) -> Settings:
+    """For who makes the tables of generations: under the key of the platform's own table."""
+    return {"FALAJ_KMS_KEY_ARN": wiring.feature_key_arn} if wiring.online_store_engine == "dynamodb" else {}
 
 
 def _stream(wiring: Wiring, topic: str) -> Settings:

@@ -25,6 +25,34 @@ ENCRYPT = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey")
 CATALOGUE_READ = ("glue:GetTable",)
 CATALOGUE_WRITE = ("glue:CreateDatabase", "glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable")
 """What pyiceberg's Glue catalogue calls to read a table, and to make one and commit to it; it never drops one."""
+ONLINE_READ = ("dynamodb:BatchGetItem", "dynamodb:GetItem")
+ONLINE_WRITE = (
+    "dynamodb:CreateTable",
+    "dynamodb:DeleteItem",
+    "dynamodb:DeleteTable",
+    "dynamodb:DescribeTable",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+)
+"""What the runtime asks of DynamoDB to answer features, and to fill a generation, put it live and drop older ones."""
+ONLINE_MODEL = ("dynamodb:DescribeTable", "dynamodb:ListTagsOfResource")
+"""What it asks of the platform's own table, whose tags the tables of generations get."""
+GENERATIONS = ".*"
+"""After the ARN of the online store's table: the tables of generations, named ``<table>.<project>_g7.<view>``."""
+TABLE_KEY = (
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+"""What DynamoDB wants whoever makes an encrypted table to be allowed, all of it through DynamoDB itself.
+Source: DynamoDB developer guide, how it uses KMS, the least permissions of a customer managed key."""
 
 
 @dataclass(frozen=True)
@@ -342,7 +370,7 @@ class _Online:
     def read(self) -> tuple[Grant, ...]:
         if self.engine == "dynamodb":
             return (
-                Grant("OnlineRead", "online-store", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query")),
+                Grant("OnlineRead", "online-store", ONLINE_READ, paths=(GENERATIONS,)),
                 Grant("OnlineKey", "key:feature", DECRYPT, via_service="dynamodb"),
             )
         return (
@@ -353,12 +381,10 @@ class _Online:
     def write(self) -> tuple[Grant, ...]:
         if self.engine == "dynamodb":
             return (
-                Grant(
-                    "OnlineWrite",
-                    "online-store",
-                    ("dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
-                ),
-                Grant("OnlineKey", "key:feature", DECRYPT, via_service="dynamodb"),
+                # A table that is made with tags needs the right to tag.
+                Grant("OnlineWrite", "online-store", (*ONLINE_WRITE, "dynamodb:TagResource"), paths=(GENERATIONS,)),
+                Grant("OnlineModel", "online-store", ONLINE_MODEL),
+                Grant("OnlineKey", "key:feature", TABLE_KEY, via_service="dynamodb"),
             )
         return (
             Grant("OnlineWrite", "online-store", ("elasticache:Connect",)),

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
 
     mlflow_tracking_uri: str = Field(default="", repr=False)
     kms_key_arn: str = ""
-    """The tenant's key, under which model packages are encrypted."""
+    """What this process encrypts under: the tenant's key for model packages, the online store's for DynamoDB tables."""
     signing_key: str = ""
     """Signs model packages: ``file:PATH`` of a private key in PEM, or ``kms:ARN``."""
     trusted_keys: str = ""

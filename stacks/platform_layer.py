@@ -124,6 +124,7 @@ def wiring(settings: StackSettings, foundation: Foundation, data: Data, *, catal
         feature_bucket=buckets["feature"],
         model_bucket=buckets["model"],
         model_key_arn=foundation.encryption.key_arns["model"],
+        feature_key_arn=foundation.encryption.key_arns["feature"],
         postgres_endpoint=data.postgres.endpoint,
         postgres_port=data.postgres.port,
         postgres_database=data.postgres.database_name,

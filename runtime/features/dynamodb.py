@@ -1,7 +1,8 @@
 """DynamoDB as the online store: the pointer, the conditional write, copies and clean-up.
 
-Each generation has one table per view (``<endpoint>.<project>_g7.<view>``), which Feast makes; dropping a table costs
-nothing, deleting its items would.  The pointer is one item, so each transition is one conditional write.
+Each generation has one table per view (``<endpoint>.<project>_g7.<view>``); dropping a table costs nothing, deleting
+its items would.  Tables are asked for by name, never listed: IAM cannot limit a listing to a platform's own.  The
+pointer is one item, so each transition is one conditional write.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import contextlib
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.features.encoding import Scalar, encode_value
-from runtime.features.errors import OnlineStoreAwayError, OnlineStoreError
+from runtime.features.errors import OnlineStoreAwayError, OnlineStoreError, UnknownGenerationError
 from runtime.features.generations import (
     LEASE_SECONDS,
     Build,
@@ -63,6 +64,51 @@ def table_template(settings: Settings) -> str:
     return f"{settings.online_store_endpoint}.{{project}}.{{table_name}}"
 
 
+def ensure_tables(settings: Settings, names: Sequence[str]) -> None:
+    """Makes the tables that are missing and returns once all stand.
+
+    They are encrypted under ``settings.kms_key_arn`` (AWS's own key without it) and carry the tags of the table named
+    ``settings.online_store_endpoint``, where the account has it: owner, class of data and backup are the platform's.
+    """
+    client = _client(settings)
+    missing = [name for name in names if not _exists(client, name)]
+    tags = _platform_tags(settings, client) if missing else []
+    encryption: dict[str, Any] = {"Enabled": True, "SSEType": "KMS"}
+    if settings.kms_key_arn:
+        encryption["KMSMasterKeyId"] = settings.kms_key_arn
+
+    def make(name: str) -> None:
+        # Another process may make it this very moment.
+        with contextlib.suppress(client.exceptions.ResourceInUseException):
+            client.create_table(
+                TableName=name,
+                KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+                SSESpecification=encryption,
+                **({"Tags": tags} if tags else {}),
+            )
+
+    for name in missing:
+        _asked(functools.partial(make, name))
+    for name in names:
+        _asked(functools.partial(client.get_waiter("table_exists").wait, TableName=name))
+
+
+def drop_tables(settings: Settings, names: Sequence[str]) -> int:
+    """Deletes those of the tables that are there; returns how many."""
+    client = _client(settings)
+
+    def drop(name: str) -> int:
+        try:
+            client.delete_table(TableName=name)
+        except client.exceptions.ResourceNotFoundException:
+            return 0
+        return 1
+
+    return sum(_asked(functools.partial(drop, name)) for name in names)
+
+
 def put_newer(settings: Settings, table: str, items: Sequence[Item]) -> int:
     """Puts items (low-level form, as Feast writes them) where they are newer than what is stored; returns how many.
 
@@ -104,20 +150,16 @@ def carry_forward(settings: Settings, view: str, source: str, target: str) -> in
     template = table_template(settings)
     table, other = (template.format(project=project, table_name=view) for project in (source, target))
     client = _client(settings)
-    if table not in _tables(client, table):
+    if not _exists(client, table):
         return 0
     pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
     return sum(_asked(lambda: [put_newer(settings, other, page["Items"]) for page in pages]))
 
 
-def drop_project(settings: Settings, project: str) -> int:
-    """Deletes the tables of one generation's project; returns how many."""
-    client = _client(settings)
-    prefix = table_template(settings).format(project=project, table_name="")
-    names = list(_tables(client, prefix))
-    for name in names:
-        _asked(functools.partial(client.delete_table, TableName=name))
-    return len(names)
+def drop_project(settings: Settings, project: str, views: Sequence[str]) -> int:
+    """Deletes the tables of one generation's project, which has ``views``; returns how many there were."""
+    template = table_template(settings)
+    return drop_tables(settings, [template.format(project=project, table_name=view) for view in views])
 
 
 class DynamoPointer:
@@ -131,12 +173,10 @@ class DynamoPointer:
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._settings = settings
         self._client = _client(settings)
         self._project = project
         self._table = f"{settings.online_store_endpoint}.{project}.generations"
-        self._encryption: dict[str, Any] = {"Enabled": True, "SSEType": "KMS"}
-        if settings.kms_key_arn:
-            self._encryption["KMSMasterKeyId"] = settings.kms_key_arn
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._made = False
@@ -152,7 +192,7 @@ class DynamoPointer:
     def record(self, generation: int) -> GenerationRecord:
         item = self._item(f"record#{generation}")
         if not item:
-            raise OnlineStoreError(f"generation {generation} of {self._project} is not in the online store")
+            raise UnknownGenerationError(f"generation {generation} of {self._project} is not in the online store")
         return GenerationRecord.from_json(item["body"]["S"])
 
     def ensure_live(self, record: GenerationRecord) -> int:
@@ -225,20 +265,9 @@ class DynamoPointer:
         return generation
 
     def _ensure_table(self) -> None:
-        if self._made:
-            return
-        if self._table not in _tables(self._client, self._table):
-            # Another process may make it this very moment.
-            with contextlib.suppress(self._client.exceptions.ResourceInUseException):
-                self._client.create_table(
-                    TableName=self._table,
-                    KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}],
-                    AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
-                    BillingMode="PAY_PER_REQUEST",
-                    SSESpecification=self._encryption,
-                )
-            _asked(lambda: self._client.get_waiter("table_exists").wait(TableName=self._table))
-        self._made = True
+        if not self._made:
+            ensure_tables(self._settings, [self._table])
+            self._made = True
 
     def _item(self, key: str) -> dict[str, Any]:
         try:
@@ -277,12 +306,28 @@ class DynamoPointer:
         return True
 
 
-def _tables(client: Any, prefix: str) -> Iterator[str]:
-    pages = client.get_paginator("list_tables").paginate()
-    for page in _asked(lambda: list(pages)):
-        for name in page["TableNames"]:
-            if name.startswith(prefix):
-                yield name
+def _exists(client: Any, name: str) -> bool:
+    return _described(client, name) is not None
+
+
+def _described(client: Any, name: str) -> dict[str, Any] | None:
+    def ask() -> dict[str, Any] | None:
+        try:
+            table: dict[str, Any] = client.describe_table(TableName=name)["Table"]
+        except client.exceptions.ResourceNotFoundException:
+            return None
+        return table
+
+    table: dict[str, Any] | None = _asked(ask)
+    return table
+
+
+def _platform_tags(settings: Settings, client: Any) -> list[dict[str, str]]:
+    table = _described(client, settings.online_store_endpoint)
+    if table is None:
+        return []
+    answer = _asked(lambda: client.list_tags_of_resource(ResourceArn=table["TableArn"]))
+    return [tag for tag in answer.get("Tags", ()) if not tag["Key"].startswith("aws:")]
 
 
 def _client(settings: Settings) -> Any:

@@ -41,6 +41,10 @@ class OnlineStoreError(FalajError):
     """The online store cannot be read or written."""
 
 
+class UnknownGenerationError(OnlineStoreError):
+    """The online store holds no such generation: it was never made, or has been cleaned up."""
+
+
 class OnlineStoreAwayError(OnlineStoreError, ConnectionError):
     """The online store does not answer.  A ConnectionError too, which callers that wait for services know."""
 

@@ -35,6 +35,7 @@ def repository_config(settings: Settings, project: str, registry: Path, *, follo
             "endpoint_url": settings.aws_endpoint_url or None,
             "table_name_template": table_template(settings),
             "consistent_reads": True,
+            "kms_key_arn": settings.kms_key_arn,
             **common,
         }
     else:

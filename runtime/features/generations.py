@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runtime.features.catalogue import Catalogue
-from runtime.features.errors import MaterialisationError, OnlineStoreError
+from runtime.features.errors import MaterialisationError, UnknownGenerationError
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -76,7 +76,7 @@ class Pointer(Protocol):
     def read(self) -> Generations: ...
 
     def record(self, generation: int) -> GenerationRecord:
-        """Raises OnlineStoreError when there is no such generation."""
+        """Raises UnknownGenerationError when there is no such generation."""
 
     def ensure_live(self, record: GenerationRecord) -> int:
         """The live generation; an empty one with ``record`` is made live where there was none."""
@@ -200,7 +200,7 @@ class ValkeyPointer:
     def record(self, generation: int) -> GenerationRecord:
         text = self._ask(lambda: self._client.get(f"{self._record}{generation}"))
         if text is None:
-            raise OnlineStoreError(f"generation {generation} of {self._project} is not in the online store")
+            raise UnknownGenerationError(f"generation {generation} of {self._project} is not in the online store")
         return GenerationRecord.from_json(text)
 
     def ensure_live(self, record: GenerationRecord) -> int:

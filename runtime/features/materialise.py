@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.errors import FalajError
 from runtime.features.catalogue import Catalogue
-from runtime.features.errors import MaterialisationError
+from runtime.features.errors import MaterialisationError, UnknownGenerationError
 from runtime.features.generations import (
     LEASE_SECONDS,
     Build,
@@ -61,7 +61,13 @@ def apply(settings: Settings, declaration: Declaration) -> int:
     catalogue = declaration.catalogue
     pointer = open_pointer(settings, catalogue.project)
     live = pointer.ensure_live(GenerationRecord(catalogue=catalogue, snapshot_id="", as_of=""))
-    if settings.online_store_engine == "dynamodb" and not pointer.record(live).snapshot_id:
+    record = pointer.record(live)
+    # Of its own views only: those of another catalogue would be in no record, and stay when the generation is dropped.
+    if (
+        settings.online_store_engine == "dynamodb"
+        and not record.snapshot_id
+        and record.catalogue.digest == catalogue.digest
+    ):
         from runtime.features.feast_store import open_generation
 
         with tempfile.TemporaryDirectory(prefix="falaj-apply-") as directory:
@@ -139,7 +145,7 @@ def clean_up(
     newest = max((number for number in now.written), default=0)
     dropped = tuple(sorted(number for number in known if number not in kept and number <= newest))
     for number in dropped:
-        _drop(settings, project, number)
+        _drop(settings, project, number, pointer)
         pointer.forget(number)
     return dropped
 
@@ -189,12 +195,16 @@ def _carry_forward(
     return carried
 
 
-def _drop(settings: Settings, project: str, generation: int) -> None:
+def _drop(settings: Settings, project: str, generation: int, pointer: Pointer) -> None:
     physical = physical_project(project, generation)
     if settings.online_store_engine == "dynamodb":
         from runtime.features import dynamodb
 
-        dynamodb.drop_project(settings, physical)
+        try:
+            views = pointer.record(generation).catalogue.views
+        except UnknownGenerationError:
+            return  # another clean-up has been here: records are forgotten after their tables
+        dynamodb.drop_project(settings, physical, [view.name for view in views])
     else:
         from runtime.features import valkey_store
 
@@ -206,7 +216,7 @@ def _abandon(settings: Settings, project: str, pointer: Pointer, build: Build, e
     try:
         pointer.release(build)
         if pointer.read().live != build.generation:
-            _drop(settings, project, build.generation)
+            _drop(settings, project, build.generation, pointer)
             pointer.forget(build.generation)
     except FalajError as second:
         error.add_note(f"generation {build.generation} could not be cleaned up yet: {second}")

@@ -147,6 +147,8 @@ class DynamoGenerationsOnlineStoreConfig(DynamoDBOnlineStoreConfig):
     follow_live: bool = False
     store_endpoint: str = ""
     """``Settings.online_store_endpoint``."""
+    kms_key_arn: str = ""
+    """``Settings.kms_key_arn``."""
 
 
 class DynamoGenerationsOnlineStore(_FollowsLive, DynamoDBOnlineStore):
@@ -156,10 +158,23 @@ class DynamoGenerationsOnlineStore(_FollowsLive, DynamoDBOnlineStore):
     def async_supported(self) -> SupportedAsyncMethods:
         return SupportedAsyncMethods(read=False, write=False)
 
-    def update(self, config: Any, *args: Any, **kwargs: Any) -> None:
+    def update(
+        self, config: Any, tables_to_delete: Sequence[Any], tables_to_keep: Sequence[Any], *_: Any, **__: Any
+    ) -> None:
+        """As Feast's own, but its tables are encrypted under the platform's key."""
+        from feast.infra.online_stores.dynamodb import _get_table_name
+
+        from runtime.features.dynamodb import drop_tables, ensure_tables
+
         if config.online_store.follow_live:
             return  # generations make their own tables
-        super().update(config, *args, **kwargs)
+        kept, gone = (
+            [_get_table_name(config.online_store, config, table) for table in tables]
+            for tables in (tables_to_keep, tables_to_delete)
+        )
+        settings = _settings_of(config.online_store)
+        ensure_tables(settings, kept)
+        drop_tables(settings, gone)
 
     def _get_dynamodb_client(
         self, region: str, endpoint_url: str | None = None, session_based_auth: Any = False
@@ -209,7 +224,15 @@ def _settings_of(config: Any) -> Settings:
     return Settings(
         online_store_engine="dynamodb" if dynamodb else "valkey",
         online_store_endpoint=config.store_endpoint,
-        **({"aws_region": config.region, "aws_endpoint_url": config.endpoint_url or ""} if dynamodb else {}),
+        **(
+            {
+                "aws_region": config.region,
+                "aws_endpoint_url": config.endpoint_url or "",
+                "kms_key_arn": config.kms_key_arn,
+            }
+            if dynamodb
+            else {}
+        ),
     )
 
 

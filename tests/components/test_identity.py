@@ -12,7 +12,7 @@ from components.base import ComponentSpecError
 from components.boundary import PermissionsBoundary, boundary_statements
 from components.iam_documents import boundary_document, identity_document
 from components.identity import ContinuousIntegration, Identity
-from components.workloads import Workload, platform_workloads, tenant_workloads, workload_statements
+from components.workloads import ONLINE_READ, Workload, platform_workloads, tenant_workloads, workload_statements
 from tests.support.answers import ACCOUNT_ID, REGION
 from tests.support.platforms import BOUNDARY_ARN, NAMES, platform
 from tests.support.recorder import Recording, Registered, record
@@ -166,10 +166,33 @@ def test_only_retraining_writes_released_models(workload: str) -> None:
 
 def test_the_feature_server_cannot_write_what_it_serves() -> None:
     recording = build("smb")
-    table = arns()["online-store"]
-    assert allows(policy_of(recording, "feature-server"), "dynamodb:GetItem", table)
-    assert not allows(policy_of(recording, "feature-server"), "dynamodb:PutItem", table)
+    table = f"{arns()['online-store']}.flights_g7.stats_v1"
+    for workload in ("feature-server", "serving"):
+        policy = policy_of(recording, workload)
+        granted = {action for statement in policy.document()["Statement"] for action in statement["Action"]}
+        assert {action for action in granted if action.startswith("dynamodb:")} == set(ONLINE_READ)
+        assert allows(policy, "dynamodb:GetItem", table)
     assert allows(policy_of(recording, "feature-materialiser"), "dynamodb:PutItem", table)
+
+
+def test_only_the_materialiser_makes_and_drops_tables_and_those_of_generations_only() -> None:
+    recording = build("smb")
+    own = arns()["online-store"]
+    for action in ("dynamodb:CreateTable", "dynamodb:DeleteTable", "dynamodb:PutItem"):
+        allowed = {
+            each for each in SERVICES if allows(policy_of(recording, each), action, f"{own}.flights_g7.stats_v1")
+        }
+        assert allowed == {"feature-materialiser"}
+        policy = policy_of(recording, "feature-materialiser")
+        assert not allows(policy, action, own)
+        assert not allows(policy, action, f"{own}-two.flights_g7.stats_v1")
+
+
+def test_the_materialiser_makes_tables_under_the_feature_key_through_dynamodb_only() -> None:
+    statement = policy_of(build("smb"), "feature-materialiser").statement("OnlineKey")
+    assert statement["Resource"] == [arns()["key:feature"]]
+    assert "kms:CreateGrant" in statement["Action"]
+    assert statement["Condition"] == {"StringEquals": {"kms:ViaService": f"dynamodb.{REGION}.amazonaws.com"}}
 
 
 @pytest.mark.parametrize("name", NAMES)

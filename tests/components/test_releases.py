@@ -85,6 +85,8 @@ def test_services_of_a_small_company_are_told_of_kinesis_and_dynamodb() -> None:
     assert consumer["FALAJ_STREAM_ENDPOINT"] == "b-1:9098,b-2:9098"
     assert server["FALAJ_ONLINE_STORE_ENGINE"] == "dynamodb"
     assert server["FALAJ_ONLINE_STORE_ENDPOINT"] == "features"
+    assert settings(recording, "feature-materialiser")["FALAJ_KMS_KEY_ARN"].endswith(":key/feature")
+    assert "FALAJ_KMS_KEY_ARN" not in server
 
 
 def test_services_of_an_enterprise_are_told_of_topics_and_of_the_port_of_valkey() -> None:
