@@ -175,7 +175,8 @@ def gangs(blueprint: Blueprint) -> dict[str, JobShape]:
 def platform_pods(blueprint: Blueprint) -> int:
     services = sum(size.replicas for name, size in service_sizes(blueprint).items() if name not in SCHEDULED)
     models = sum(model_replicas(blueprint, model).count for model in blueprint.models)
-    return len(place(blueprint).zones) + services + models
+    prepared = sum(made["kind"] == "Job" for made in platform(blueprint))
+    return len(place(blueprint).zones) + services + models + prepared
 
 
 def job_pods(blueprint: Blueprint) -> int:
