@@ -1,8 +1,9 @@
 """Who may use which data domain's key, as key policy statements.
 
 Pure.  A key policy says three things: the account administers the key but does not decrypt with it; principals of the
-account use it only through the services that store this domain's data (IAM policies still decide which principals); and
-named AWS services use it on their own, for this account's resources only.
+account use it only through the services that store this domain's data, or for envelopes that say in their encryption
+context what they hold (IAM policies still decide which principals); and named AWS services use it on their own, for
+this account's resources only.
 
 Sources: KMS developer guide, "Key policies in AWS KMS", ``kms:ViaService`` and ``kms:GrantIsForAWSResource``; the
 encryption chapters of CloudTrail, CloudWatch Logs, AWS Config, Network Firewall and EKS for their service principals.
@@ -74,12 +75,15 @@ class KeyUse:
     """CloudWatch Logs encrypts the platform's log groups with it."""
     node_volumes: bool = False
     """Volumes of nodes are encrypted with it."""
+    envelope_context: tuple[str, ...] = ()
+    """Principals of the account also use it directly, for data keys whose encryption context has all of these names."""
 
 
 KEY_USES: Mapping[str, KeyUse] = {
     "lake": KeyUse(("s3", "kinesis", "kafka", "backup"), ("events.amazonaws.com",)),
     "feature": KeyUse(("s3", "dynamodb", "elasticache", "rds", "backup")),
-    "model": KeyUse(("s3", "ecr", "backup")),
+    # The registry encrypts packages before they come to S3, as runtime.registry.envelope says.
+    "model": KeyUse(("s3", "ecr", "backup"), envelope_context=("tenant", "model", "digest")),
     "audit": KeyUse(
         ("s3", "backup"),
         ("cloudtrail.amazonaws.com", "config.amazonaws.com"),
@@ -106,6 +110,8 @@ def key_policy(domain: DataDomain, environment: Environment, *, trail_name: str,
         _account_uses_through_services(environment, use.via_services),
         _account_grants_to_services(environment),
     ]
+    if use.envelope_context:
+        statements.append(_account_encrypts_envelopes(environment, use.envelope_context))
     for service in use.service_principals:
         name = service.split(".")[0].title().replace("-", "")
         if service == "cloudtrail.amazonaws.com":
@@ -202,6 +208,19 @@ def _account_uses_through_services(environment: Environment, services: tuple[str
                 "kms:CallerAccount": environment.account_id,
                 "kms:ViaService": [f"{service}.{environment.region}.amazonaws.com" for service in services],
             }
+        },
+    )
+
+
+def _account_encrypts_envelopes(environment: Environment, names: tuple[str, ...]) -> Statement:
+    return allow(
+        "AccountEncryptsEnvelopes",
+        ("kms:Decrypt", "kms:GenerateDataKey"),
+        ("*",),
+        principals=_account(environment),
+        conditions={
+            "StringEquals": {"kms:CallerAccount": environment.account_id},
+            "StringLike": {f"kms:EncryptionContext:{name}": "?*" for name in names},
         },
     )
 

@@ -11,7 +11,7 @@ services own the prefixes that they alone write.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blueprints.schema import Blueprint, Tenant
 from components.iam_documents import Statement, allow
@@ -39,6 +39,12 @@ ONLINE_WRITE = (
 """What the runtime asks of DynamoDB to answer features, and to fill a generation, put it live and drop older ones."""
 ONLINE_MODEL = ("dynamodb:DescribeTable", "dynamodb:ListTagsOfResource")
 """What it asks of the platform's own table, whose tags the tables of generations get."""
+PACKAGE_TENANT = "default"
+"""Tenant of the platform's own registry: what ``FALAJ_TENANT`` is where nobody sets it."""
+PACKAGES = f"packages/{PACKAGE_TENANT}/"
+PACKAGE_READ = ("kms:Decrypt",)
+PACKAGE_WRITE = ("kms:Decrypt", "kms:GenerateDataKey")
+"""What the registry asks of KMS itself: packages are encrypted before they come to S3, under a data key each."""
 GENERATIONS = ".*"
 """After the ARN of the online store's table: the tables of generations, named ``<table>.<project>_g7.<view>``."""
 TABLE_KEY = (
@@ -69,6 +75,8 @@ class Grant:
     paths: tuple[str, ...] = ("",)
     prefixes: tuple[str, ...] = ()
     via_service: str = ""
+    encryption_context: Mapping[str, str] = field(default_factory=dict)
+    """Of a key that is used without a service between: what a request must say that it is for."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,9 @@ def workload_statements(workload: Workload, arns: Mapping[str, str], *, region: 
             conditions["StringLike"] = {"s3:prefix": grant.prefixes}
         if grant.via_service:
             conditions["StringEquals"] = {"kms:ViaService": f"{grant.via_service}.{region}.amazonaws.com"}
+        if grant.encryption_context:
+            context = {f"kms:EncryptionContext:{name}": value for name, value in grant.encryption_context.items()}
+            conditions["StringEquals"] = {**conditions.get("StringEquals", {}), **context}
         resources = [arns[grant.on] + path for path in grant.paths]
         statements.append(allow(grant.sid, grant.actions, resources, conditions=conditions))
     return statements
@@ -165,10 +176,11 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
             *_bucket("model", "Runs", prefixes=("checkpoints/", "mlflow/"), write=True),
             _announce(),
         ),
-        # Serves: reads released artefacts only, so that an unreleased one cannot be loaded, and logs predictions.
+        # Serves: reads signed packages, never what training left, and logs predictions.
         _platform(
             "serving",
-            *_bucket("model", "Released", prefixes=("released/",)),
+            *_bucket("model", "Packages", prefixes=(PACKAGES,)),
+            _package_key(PACKAGE_READ),
             *online.read(),
             *stream.produce("predictions"),
         ),
@@ -181,12 +193,13 @@ def platform_workloads(blueprint: Blueprint) -> tuple[Workload, ...]:
             *_bucket("lake", "Windows", prefixes=("drift/",), write=True),
             _announce(),
         ),
-        # Starts retraining on drift and releases the winner: the only writer of released/, and of the audit record.
+        # Starts retraining on drift and releases the winner: the only writer of packages and of the audit record.
         _platform(
             "retraining",
             _receive("retraining"),
             _queue_key(),
-            *_bucket("model", "Models", prefixes=("checkpoints/", "mlflow/", "released/"), write=True),
+            *_bucket("model", "Models", prefixes=("checkpoints/", "mlflow/", PACKAGES), write=True),
+            _package_key(PACKAGE_WRITE),
             _database("registry"),
             _announce(),
         ),
@@ -285,6 +298,11 @@ def _catalogue(actions: tuple[str, ...]) -> tuple[Grant, ...]:
 def _database(user: str) -> Grant:
     """Return the right to log in to PostgreSQL as ``user`` with a 15-minute IAM token instead of a password."""
     return Grant("Database", "database", ("rds-db:connect",), paths=(f"/{user}",))
+
+
+def _package_key(actions: tuple[str, ...]) -> Grant:
+    """Return the right to use the model key as the registry's envelopes do, for packages of the platform alone."""
+    return Grant("PackageKey", "key:model", actions, encryption_context={"tenant": PACKAGE_TENANT})
 
 
 def _announce() -> Grant:

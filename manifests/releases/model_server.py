@@ -70,7 +70,7 @@ class RolloutError(ValueError):
 class Rollout:
     """Which versions of a model serve, and how much of its traffic the canary gets.
 
-    ``version`` and ``canary_version`` name a package under ``released/<model>/`` of the model bucket.
+    ``version`` and ``canary_version`` name versions of the registry (``packages/`` of the model bucket).
     ``canary_weight_percent`` 0: no canary runs, whatever its version.  Raises RolloutError.
     """
 

@@ -96,6 +96,18 @@ def test_the_account_administers_a_key_but_cannot_decrypt_with_it_directly() -> 
     assert grants["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
 
 
+def test_a_key_is_used_directly_for_envelopes_that_say_which_package_they_are() -> None:
+    keys = {key.name: key for key in recorded("smb").of(KEY)}
+    sid = "AccountEncryptsEnvelopes"
+    direct = {name for name, key in keys.items() if any(s["Sid"] == sid for s in key.document()["Statement"])}
+    assert direct == {"keys-model"}
+    statement = keys["keys-model"].statement(sid)
+    assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
+    assert statement["Condition"]["StringLike"] == {
+        f"kms:EncryptionContext:{name}": "?*" for name in ("digest", "model", "tenant")
+    }
+
+
 def test_only_the_platforms_own_trail_encrypts_with_the_audit_key() -> None:
     statement = recorded("smb").named("keys-audit", KEY).statement("TrailEncryptsLogFiles")
     assert statement["Principal"] == {"Service": ["cloudtrail.amazonaws.com"]}

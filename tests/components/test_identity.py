@@ -12,7 +12,17 @@ from components.base import ComponentSpecError
 from components.boundary import PermissionsBoundary, boundary_statements
 from components.iam_documents import boundary_document, identity_document
 from components.identity import ContinuousIntegration, Identity
-from components.workloads import ONLINE_READ, Workload, platform_workloads, tenant_workloads, workload_statements
+from components.workloads import (
+    ONLINE_READ,
+    PACKAGE_READ,
+    PACKAGE_TENANT,
+    PACKAGE_WRITE,
+    PACKAGES,
+    Workload,
+    platform_workloads,
+    tenant_workloads,
+    workload_statements,
+)
 from tests.support.answers import ACCOUNT_ID, REGION
 from tests.support.platforms import BOUNDARY_ARN, NAMES, platform
 from tests.support.recorder import Recording, Registered, record
@@ -148,18 +158,19 @@ def test_no_policy_of_a_workload_has_a_wildcard_action_or_resource(name: str) ->
             assert [action for action in statement["Action"] if "*" in action] == []
 
 
-def test_serving_reads_released_models_and_nothing_else_of_the_registry() -> None:
+def test_serving_reads_packages_and_nothing_else_of_the_registry() -> None:
     policy = policy_of(build("smb"), "serving")
     model = arns()["bucket:model"]
-    assert allows(policy, "s3:GetObject", f"{model}/released/fraud/1/model.onnx")
+    assert allows(policy, "s3:GetObject", f"{model}/{PACKAGES}fraud/0123/0000.enc")
+    assert not allows(policy, "s3:GetObject", f"{model}/packages/another/fraud/0123/0000.enc")
     assert not allows(policy, "s3:GetObject", f"{model}/mlflow/1/model.onnx")
-    assert not allows(policy, "s3:PutObject", f"{model}/released/fraud/1/model.onnx")
+    assert not allows(policy, "s3:PutObject", f"{model}/{PACKAGES}fraud/0123/0000.enc")
 
 
 @pytest.mark.parametrize("workload", sorted(SERVICES - {"retraining"}))
-def test_only_retraining_writes_released_models(workload: str) -> None:
+def test_only_retraining_writes_packages(workload: str) -> None:
     recording = build("smb")
-    target = f"{arns()['bucket:model']}/released/fraud/1/model.onnx"
+    target = f"{arns()['bucket:model']}/{PACKAGES}fraud/0123/0000.enc"
     assert not allows(policy_of(recording, workload), "s3:PutObject", target)
     assert allows(policy_of(recording, "retraining"), "s3:PutObject", target)
 
@@ -291,8 +302,23 @@ def test_keys_are_used_through_the_service_that_stores_the_data(name: str) -> No
             "Statement"
         ]:
             if any(action.startswith("kms:") for action in statement["Action"]):
-                service = statement["Condition"]["StringEquals"]["kms:ViaService"]
-                assert service.endswith(f".{REGION}.amazonaws.com"), workload.name
+                conditions = statement["Condition"]["StringEquals"]
+                if statement["Sid"] == "PackageKey":
+                    assert conditions == {"kms:EncryptionContext:tenant": PACKAGE_TENANT}
+                else:
+                    assert conditions["kms:ViaService"].endswith(f".{REGION}.amazonaws.com"), workload.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_serves_opens_packages_and_only_who_releases_makes_them(name: str) -> None:
+    recording = build(name)
+    granted = {
+        workload: tuple(statement["Action"])
+        for workload in SERVICES
+        for statement in policy_of(recording, workload).document()["Statement"]
+        if statement["Sid"] == "PackageKey"
+    }
+    assert granted == {"retraining": PACKAGE_WRITE, "serving": PACKAGE_READ}
 
 
 def test_databases_are_entered_as_the_services_own_user() -> None:

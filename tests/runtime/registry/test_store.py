@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from components.key_policies import KEY_USES
+from components.workloads import PACKAGE_READ, PACKAGE_TENANT, PACKAGE_WRITE, PACKAGES
 from runtime.errors import FalajError
 from runtime.registry.errors import EnvelopeError, PackageError, RegistryAwayError, RequestError, SignatureError
 from runtime.registry.package import Package
@@ -73,6 +75,44 @@ def test_one_data_key_is_asked_for_a_whole_package(
     assert len(asked) == 1
     context = asked[0]["EncryptionContext"]
     assert {"tenant": "tests", "model": "arrivals", "digest": built.digest}.items() <= context.items()
+
+
+def asked_of_kms(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
+    """Fills with what is asked of KMS: the action as IAM writes it, and the encryption context."""
+    import botocore.client
+
+    asked: list[tuple[str, dict[str, str]]] = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def note(client: Any, operation: str, given: dict[str, Any]) -> Any:
+        if client.meta.service_model.service_name == "kms":
+            asked.append((f"kms:{operation}", given.get("EncryptionContext", {})))
+        return call(client, operation, given)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", note)
+    return asked
+
+
+def test_the_platforms_packages_ask_for_exactly_what_its_roles_may(
+    store_settings: Settings,
+    built: Package,
+    keys: Keys,
+    aws: Aws,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    untold = Settings.model_fields["tenant"].default
+    assert untold == PACKAGE_TENANT
+    own = store_settings.model_copy(update={"tenant": untold})
+    asked = asked_of_kms(monkeypatch)
+    PackageStore(own).put(built, signature_of(built, keys))
+    written = len(asked)
+    fetch(PackageStore(own), own, built, tmp_path / "out")
+    assert {action for action, _ in asked} == set(PACKAGE_WRITE)
+    assert {action for action, _ in asked[written:]} == set(PACKAGE_READ)
+    assert all(context["tenant"] == PACKAGE_TENANT for _, context in asked)
+    assert all(set(context) == set(KEY_USES["model"].envelope_context) for _, context in asked)
+    assert all(key.startswith(PACKAGES) for key in objects(aws, own))
 
 
 def test_storing_it_again_changes_nothing(
