@@ -120,7 +120,7 @@ def event_selectors(
                 {
                     "eventCategory": {"equals": ["Data"]},
                     # Generations have tables of their own, whose names begin with the platform's.
-                    "resources.ARN": {"startsWith": sorted(table_arns)},
+                    "resources.ARN": {"startsWiths": sorted(table_arns)},
                     "resources.type": {"equals": ["AWS::DynamoDB::Table"]},
                 },
             )

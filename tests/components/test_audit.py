@@ -135,7 +135,7 @@ def test_without_classified_data_no_empty_selector_is_sent() -> None:
 def test_classified_tables_are_recorded_too() -> None:
     table = "arn:aws:dynamodb:me-central-1:123456789012:table/features"
     selectors = selectors_of(build(platform("smb"), data_event_table_arns=[table]))
-    assert selectors["tables"]["resources.ARN"]["startsWith"] == [table]
+    assert selectors["tables"]["resources.ARN"]["startsWiths"] == [table]
     assert selectors["tables"]["resources.type"]["equals"] == ["AWS::DynamoDB::Table"]
 
 
