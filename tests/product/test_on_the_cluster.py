@@ -104,20 +104,28 @@ def test_an_api_server_killed_in_the_middle_of_an_up_leaves_a_stack_that_the_nex
 ) -> None:
     for name in ("mlflow", "lineage", "router", "retraining"):
         client.delete(MLFLOW.replace("mlflow", name))
+    settings = client.get("/api/v1/namespaces/falaj-platform/configmaps")["items"]
+    [name] = [found["metadata"]["name"] for found in settings if found["metadata"]["name"].startswith("mlflow")]
+    client.delete(f"/api/v1/namespaces/falaj-platform/configmaps/{name}")
     product.deploy("refresh")
     control_plane = control_plane_of(product)
     status = control_plane.status()
     assert status is not None
-    api_server = next(process.pid for process in status.processes if process.name == "kube-apiserver")
-    running = product.start("up", "--engine", "embedded", "--yes", "--json")
-    assert running.stdout is not None
-    for line in running.stdout:
-        if '"op": "create"' in line:
-            break
-    os.kill(api_server, signal.SIGKILL)
-    output, errors = running.communicate(timeout=240)
-    if running.returncode == 0:
-        pytest.fail("the deployment ended before the API server was killed")
+    pids = {process.name: process.pid for process in status.processes}
+    # No deployment becomes ready while the scheduler is held: however fast the up is, it cannot end before the kill.
+    # What it tells first is the ConfigMap, which waits for nothing.
+    os.kill(pids["kube-scheduler"], signal.SIGSTOP)
+    try:
+        running = product.start("up", "--engine", "embedded", "--yes", "--json")
+        assert running.stdout is not None
+        for line in running.stdout:
+            if '"op": "create"' in line:
+                break
+        os.kill(pids["kube-apiserver"], signal.SIGKILL)
+        output, errors = running.communicate(timeout=240)
+    finally:
+        os.kill(pids["kube-scheduler"], signal.SIGCONT)
+    assert running.returncode != 0, "the deployment ended well without an API server"
     assert "127.0.0.1" in output + errors
 
     refused = product.falaj("up", "--engine", "embedded", "--yes")
