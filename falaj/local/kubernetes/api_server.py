@@ -77,6 +77,7 @@ class ApiServer:
             **_tls(connection),
         )
         self._served: dict[str, dict[str, ApiResource]] = {}
+        self._given_up = False  # all attempts of one request failed, and nothing was answered since
         self._lock = threading.Lock()
 
     # -- objects -------------------------------------------------------------------------------------------------------
@@ -157,7 +158,9 @@ class ApiServer:
 
         Raises ApiError, UnreachableError, and ProviderError when cancelled.
 
-        What may pass (overload, a server that restarts, a lost connection) is tried again, six times in all.
+        What may pass (overload, a server that restarts, a lost connection) is tried again, six times in all.  A server
+        that one request has given up on is not waited for by the next ones: a hundred objects to delete from a control
+        plane that is down are one wait, not a hundred.
         """
         url = f"{self.address}{path}{'?' + urlencode(query) if query else ''}"
         headers = {**self._headers, **({"Content-Type": content_type} if body is not None else {})}
@@ -171,10 +174,12 @@ class ApiServer:
                     f"the API server at {self.address} cannot be trusted: {_reason(error)}"
                 ) from error
             except HTTPError as error:
-                if delay is None:
+                if delay is None or self._given_up:
+                    self._given_up = True
                     raise UnreachableError(self._unreachable(error)) from error
                 self._cancelled.wait(delay)
                 continue
+            self._given_up = False
             if status < 400:
                 return answer
             if delay is None or not _may_pass(status, answer):

@@ -202,6 +202,25 @@ def test_a_server_that_is_gone_is_named_with_what_starts_it(tmp_path: Path) -> N
     assert "falaj cluster up" in str(caught.value)
 
 
+def test_a_server_that_is_gone_is_waited_for_once_and_not_by_every_object(api: FakeApi, settings: Resource) -> None:
+    settings.create(config_map({"a": "1"}, "c"))
+
+    def attempts(answers: list[Answer]) -> int:
+        before = len(api.sent("GET"))
+        api.script["GET", MAP_PATH] = answers
+        try:
+            settings.refresh()
+        except ProviderError as error:
+            assert "no API server answers" in str(error)
+        return len(api.sent("GET")) - before
+
+    gone = Answer(drop=True)
+    assert attempts([gone] * 4) == 4
+    assert attempts([gone]) == 1
+    assert attempts([]) == 1, "back"
+    assert attempts([gone]) == 2, "a connection that is lost after that is tried again"
+
+
 def test_objects_of_a_cluster_that_is_gone_for_good_can_be_forgotten(tmp_path: Path) -> None:
     with serving_api() as api:
         kubeconfig = api.kubeconfig()
