@@ -174,7 +174,7 @@ def cost(name: str, assignments: tuple[str, ...], budget: str | None, sources: b
     """Price blueprint NAME for a month, item by item, in USD and AED."""
     import blueprints
     from blueprints.cost import estimate
-    from falaj.cli import blueprint_view as view
+    from falaj.cli import cost_view as view
 
     overrides = overrides_from(assignments)
     if budget is not None:

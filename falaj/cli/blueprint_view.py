@@ -1,55 +1,26 @@
-"""How blueprints, bills and recommendations are shown: tables that fit 80 columns, and the same as JSON."""
+"""How blueprints, their differences and recommendations are shown, as tables and as JSON."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import blueprints
-from blueprints.cost import Cost, estimate
+from blueprints.cost import estimate
 from blueprints.placement import Placement, place
 from blueprints.recommend import Outcome, Recommendation
 from blueprints.region import Catalogue
 from blueprints.schema import Blueprint, NodePool
+from falaj.cli.blueprint_tables import columns_table, open_console, print_line
+from falaj.cli.cost_view import cost_json
 
-_MIN_WIDTH, _MAX_WIDTH = 80, 120
-_KIND_STYLE = {"measured": "green", "estimate": "yellow", "assumed": "red"}
 _ABSENT = "-"
 _PROSE = ("name", "title", "description")
 """Keys that say nothing when two blueprints are compared."""
 _PARTS_SHOWN = 3
-
-
-def _console() -> Console:
-    console = Console(file=sys.stdout, highlight=False)
-    console.width = max(_MIN_WIDTH, min(_MAX_WIDTH, console.width))
-    return console
-
-
-def _table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(
-            name,
-            justify="right" if name in right else "left",
-            overflow="fold" if name in fold else "ellipsis",
-            no_wrap=name in right,
-        )
-    return table
-
-
-def _line(console: Console, label: str, value: str) -> None:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=11, style="bold")
-    table.add_column(overflow="fold")
-    table.add_row(label, value)
-    console.print(table)
 
 
 # -- list ------------------------------------------------------------------
@@ -81,9 +52,9 @@ def summaries() -> list[dict[str, Any]]:
 
 
 def print_summaries(rows: Sequence[Mapping[str, Any]]) -> None:
-    console = _console()
+    console = open_console()
     right = ("nodes", "max GPUs", "tenants", "USD/month", "AED/month")
-    table = _table("blueprint", "zones", *right, right=right)
+    table = columns_table("blueprint", "zones", *right, right=right)
     for row in rows:
         numbers = (row["nodes"], row["max_gpus"], row["tenants"], row["usd_per_month"], row["aed_per_month"])
         table.add_row(row["name"], str(len(row["zones"])), *(f"{number:,.0f}" for number in numbers))
@@ -118,24 +89,24 @@ def placement_json(placement: Placement, region: Catalogue) -> dict[str, Any]:
 
 
 def print_blueprint(blueprint: Blueprint, placement: Placement, region: Catalogue) -> None:
-    console = _console()
+    console = open_console()
     console.print(Text.assemble((f"{blueprint.name}  ", "bold"), blueprint.title))
     console.print(f"{blueprint.description}\n")
     zones = ", ".join(f"{zone.zone_id} {zone.condition}" for zone in region.zones)
     endpoint = ", ".join(map(str, blueprint.cluster.endpoint.public_cidrs)) or "private only"
-    _line(console, "region", f"{region.name}, {region.region}: {zones}")
-    _line(
+    print_line(console, "region", f"{region.name}, {region.region}: {zones}")
+    print_line(
         console,
         "network",
         f"{blueprint.network.cidr}, egress {blueprint.network.egress}, in {', '.join(placement.zones)}",
     )
-    _line(console, "cluster", f"Kubernetes {blueprint.cluster.kubernetes_version}, API {endpoint}")
-    _line(console, "law", ", ".join(str(profile) for profile in blueprint.legal_profiles))
-    _line(console, "tenants", ", ".join(tenant.name for tenant in blueprint.tenants))
-    _line(console, "database", _database(blueprint))
-    _line(console, "features", _online_store(blueprint))
-    _line(console, "streaming", _streaming(blueprint))
-    _line(console, "budget", f"USD {blueprint.budget.usd_per_month:,.0f} a month")
+    print_line(console, "cluster", f"Kubernetes {blueprint.cluster.kubernetes_version}, API {endpoint}")
+    print_line(console, "law", ", ".join(str(profile) for profile in blueprint.legal_profiles))
+    print_line(console, "tenants", ", ".join(tenant.name for tenant in blueprint.tenants))
+    print_line(console, "database", _database(blueprint))
+    print_line(console, "features", _online_store(blueprint))
+    print_line(console, "streaming", _streaming(blueprint))
+    print_line(console, "budget", f"USD {blueprint.budget.usd_per_month:,.0f} a month")
     console.print(pools_table(blueprint.node_pools, placement))
     for warning in placement.warnings:
         console.print(Text.assemble(("warning: ", "yellow"), warning))
@@ -143,7 +114,7 @@ def print_blueprint(blueprint: Blueprint, placement: Placement, region: Catalogu
 
 def pools_table(pools: Sequence[NodePool], placement: Placement) -> Table:
     right = ("min", "now", "max", "GPUs")
-    table = _table("pool", "capacity", "instance types", *right, "zones", right=right, fold=("instance types",))
+    table = columns_table("pool", "capacity", "instance types", *right, "zones", right=right, fold=("instance types",))
     for pool in pools:
         placed = placement.pools[pool.name]
         table.add_row(
@@ -206,11 +177,11 @@ def _by_name(value: object) -> object:
 
 
 def print_differences(first: str, second: str, changes: Sequence[tuple[str, Any, Any]], costs: Sequence[float]) -> None:
-    console = _console()
+    console = open_console()
     if not changes:
         console.print(f"{first} and {second} do not differ")
         return
-    table = _table("key", first, second, fold=(first, second))
+    table = columns_table("key", first, second, fold=(first, second))
     table.columns[0].no_wrap = True
     section = ""
     for key, before, after in changes:
@@ -234,94 +205,6 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_value(item) for item in value)
     return f"{value:,.10g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-
-
-# -- cost ------------------------------------------------------------------
-
-
-def cost_json(name: str, bill: Cost) -> dict[str, Any]:
-    """A bill with the source and date of every price."""
-    return {
-        "blueprint": name,
-        "usd_per_month": {
-            "low": round(bill.low_usd, 2),
-            "expected": round(bill.expected_usd, 2),
-            "high": round(bill.high_usd, 2),
-        },
-        "aed_per_month": {
-            "low": round(bill.aed(bill.low_usd), 2),
-            "expected": round(bill.aed_per_month, 2),
-            "high": round(bill.aed(bill.high_usd), 2),
-        },
-        "aed_per_usd": bill.aed_per_usd.value,
-        "budget_usd_per_month": round(bill.budget_usd, 2),
-        "within_budget": bill.within_budget,
-        "measured_share": round(bill.measured_share, 4),
-        "items": [
-            {
-                "group": item.group,
-                "name": item.name,
-                "quantity": round(item.quantity, 4),
-                "unit_price_usd": item.figure.value,
-                "unit": item.figure.unit,
-                "usd_per_month": round(item.expected_usd, 2),
-                "kind": str(item.figure.kind),
-                "source": item.figure.source.title,
-                "date": item.figure.source.date,
-                "note": item.figure.note,
-            }
-            for item in bill.items
-        ],
-    }
-
-
-def print_cost(name: str, bill: Cost, *, sources: bool) -> None:
-    console = _console()
-    right = ("quantity", "USD", "AED")
-    table = _table("item", *right, "price is", right=right, fold=("item",))
-    totals = bill.groups()
-    for group, total in totals.items():
-        table.add_row(
-            Text(group, style="bold"),
-            "",
-            Text(f"{total:,.2f}", style="bold"),
-            Text(f"{bill.aed(total):,.2f}", style="bold"),
-            "",
-        )
-        for item in bill.items:
-            if item.group == group:
-                kind = Text(str(item.figure.kind), style=_KIND_STYLE[item.figure.kind])
-                usd = item.expected_usd
-                table.add_row(f"  {item.name}", f"{item.quantity:,.1f}", f"{usd:,.2f}", f"{bill.aed(usd):,.2f}", kind)
-    console.print(Text(f"{name}: a month in {bill.aed_per_usd.value:g} AED a USD, without tax", style="bold"))
-    console.print(table)
-    _print_totals(console, bill)
-    if sources:
-        _print_sources(console, bill)
-    else:
-        console.print("Prices, units and sources: add --sources or --json", style="dim")
-
-
-def _print_totals(console: Console, bill: Cost) -> None:
-    table = _table("a month", "low", "expected", "high", right=("low", "expected", "high"))
-    ends = (bill.low_usd, bill.expected_usd, bill.high_usd)
-    table.add_row("USD", *(f"{usd:,.0f}" for usd in ends))
-    table.add_row("AED", *(f"{bill.aed(usd):,.0f}" for usd in ends))
-    console.print(table)
-    style = "green" if bill.within_budget else "red"
-    console.print(Text(bill.verdict(), style=style))
-    console.print(
-        f"{bill.measured_share:.0%} of the expected total is at prices read for this region; the rest are estimates"
-    )
-
-
-def _print_sources(console: Console, bill: Cost) -> None:
-    table = _table("item", "USD a unit", "unit, source, date and note", right=("USD a unit",), fold=("item",))
-    for item in bill.items:
-        figure = item.figure
-        source = f"{figure.unit.removeprefix('USD ')}; {figure.source.title}, {figure.source.date}"
-        table.add_row(item.name, f"{figure.value:.5f}", source + (f"; {figure.note}" if figure.note else ""))
-    console.print(table)
 
 
 # -- recommend -------------------------------------------------------------
@@ -356,7 +239,7 @@ def recommendation_json(answer: Recommendation, changes: Sequence[str]) -> dict[
 
 
 def print_recommendation(answer: Recommendation, changes: Sequence[str]) -> None:
-    console = _console()
+    console = open_console()
     style = {Outcome.FITS: "green", Outcome.OVER_BUDGET: "yellow", Outcome.IMPOSSIBLE: "red"}[answer.outcome]
     label = {Outcome.FITS: "fits", Outcome.OVER_BUDGET: "over budget", Outcome.IMPOSSIBLE: "cannot be supplied"}
     headline = answer.name if answer.blueprint else "no blueprint"
@@ -371,19 +254,21 @@ def print_recommendation(answer: Recommendation, changes: Sequence[str]) -> None
     replicas = answer.replicas
     console.print()
     per = f"{replicas.gpus_each} GPU" if replicas.gpus_each else f"{replicas.vcpu_each:g} vCPU"
-    _line(
+    print_line(
         console,
         "serving",
         f"{replicas.count} replicas of {per}, {replicas.memory_gib_each:.1f} GiB, {replicas.utilisation:.0%} busy",
     )
     data = answer.blueprint.data
-    _line(console, "storage", f"{data.stored_gib:,.0f} GiB now, {data.growth_gib_per_month:,.0f} GiB more each month")
-    _line(console, "database", _database(answer.blueprint))
-    _line(console, "features", _online_store(answer.blueprint))
-    _line(console, "streaming", _streaming(answer.blueprint))
+    print_line(
+        console, "storage", f"{data.stored_gib:,.0f} GiB now, {data.growth_gib_per_month:,.0f} GiB more each month"
+    )
+    print_line(console, "database", _database(answer.blueprint))
+    print_line(console, "features", _online_store(answer.blueprint))
+    print_line(console, "streaming", _streaming(answer.blueprint))
     used = [pool for pool in answer.blueprint.node_pools if pool.desired_nodes or _trains(answer, pool)]
     console.print(pools_table(used, answer.placement))
-    table = _table("group", "USD", "AED", right=("USD", "AED"))
+    table = columns_table("group", "USD", "AED", right=("USD", "AED"))
     for group, total in answer.cost.groups().items():
         table.add_row(group, f"{total:,.0f}", f"{answer.cost.aed(total):,.0f}")
     table.add_section()
