@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from falaj.engine import state_edits
 from falaj.engine.backend import FileBackend, StackName
-from falaj.engine.checkpoint import Checkpoint, StateFile, parse
+from falaj.engine.checkpoint import Checkpoint
 from falaj.engine.errors import ConfigError, DeploymentError, StateError, UnsupportedError
 from falaj.engine.event_loop import run_in_loop
 from falaj.engine.events import Diagnostic, EventSink, Severity, Summary
@@ -25,19 +24,10 @@ from falaj.engine.policies import NO_POLICIES, Policies
 from falaj.engine.project import Configuration, Project, load_project
 from falaj.engine.provider import ProviderHost
 from falaj.engine.resource_state import OperationType, PendingOperation, ResourceState, SecretTexts
-from falaj.engine.secrets import (
-    Crypter,
-    NoSecrets,
-    PassphraseCrypter,
-    new_state,
-    provider_object,
-    provider_state,
-    required,
-)
 from falaj.engine.stack_config import StackConfig
 from falaj.engine.stack_outputs import shown
-from falaj.engine.urn import STACK_TYPE
-from falaj.engine.values import Properties, Secret
+from falaj.engine.stack_state import StackState
+from falaj.engine.values import Secret
 
 if TYPE_CHECKING:
     from falaj.engine.deployment import Task
@@ -66,11 +56,9 @@ class Stack:
         overrides: Mapping[str, str] | None = None,
     ) -> None:
         self.project, self.name = project, name
-        self._backend, self._host, self._passphrase = backend, host, passphrase
-        self._id = StackName(project.name, name)
+        self._host = host
         self._config = StackConfig(project, name, passphrase, overrides)
-        self._crypters: dict[str | None, Crypter] = {}
-        """By the state of the secrets provider: what one crypter has encoded, only it can reuse."""
+        self._state = StackState(StackName(project.name, name), backend, self._config, passphrase)
         self._started: Program | None = None
         self._started_packs: dict[Path, PackProcess] = {}
 
@@ -148,11 +136,12 @@ class Stack:
         if command == "preview" or options.preview_only:
             with self._program(kind, options) as process:
                 self._config.check_passphrase()
-                return self._run(kind, True, options, sink, interrupt or Interrupt(), self._load(), process, request)
-        self._create_if_missing()
-        with self._backend.lock(self._id), self._program(kind, options) as process:
+                checkpoint = self._state.load()
+                return self._run(kind, True, options, sink, interrupt or Interrupt(), checkpoint, process, request)
+        self._state.create_if_missing()
+        with self._state.lock(), self._program(kind, options) as process:
             self._config.check_passphrase()
-            checkpoint = self._load()
+            checkpoint = self._state.load()
             started = time.time()
             summary: list[Summary] = []
 
@@ -225,7 +214,7 @@ class Stack:
 
         found = problems(checkpoint)
         if found:
-            raise StateError(f"the state of {self._id} breaks its own rules: {found[0]} ({len(found)} in all)")
+            raise StateError(f"the state of {self._state.name} breaks its own rules: {found[0]} ({len(found)} in all)")
         views = [state.urn for state in checkpoint.resources if state.view_of]
         if views:
             raise UnsupportedError(f"{views[0]} is a view of another resource, which only the official CLI can handle")
@@ -243,10 +232,10 @@ class Stack:
     async def _deployment(self, task: Task, checkpoint: Checkpoint, sink: EventSink, interrupt: Interrupt) -> Summary:
         from falaj.engine.deployment import Deployment
 
-        crypter = self._crypter(checkpoint.secrets_provider)
+        crypter = self._state.crypter(checkpoint.secrets_provider)
         checkpoint.texts = checkpoint.texts or SecretTexts(crypter)
         loop = asyncio.get_running_loop()
-        before = None if task.preview else self._backend.read(self._id)
+        before = None if task.preview else self._state.read()
         time_before = checkpoint.time
         written = False
 
@@ -256,7 +245,7 @@ class Stack:
                 return  # nothing but the time would change
             written = True
             data = state.encode(crypter)
-            await loop.run_in_executor(writer, lambda: self._backend.save(self._id, data, durable=last))
+            await loop.run_in_executor(writer, lambda: self._state.write(data, durable=last))
 
         def start_policies(emit: EventSink) -> Policies:
             packs = task.options.policy_packs if task.kind == "update" else ()
@@ -269,11 +258,11 @@ class Stack:
             return PolicyPacks(packs, context, emit, self._started_packs)
 
         with ThreadPoolExecutor(1, thread_name_prefix="falaj-state") as writer:
-            deployment = Deployment(task, checkpoint, save, self._host, self._outputs_of_other, sink, start_policies)
+            others = self._state.outputs_of_other
+            deployment = Deployment(task, checkpoint, save, self._host, others, sink, start_policies)
             return await deployment.carry_out(interrupt)
 
     def _refuse_hooks(self, found: list[Any], sink: EventSink) -> None:
-
         for state, names in found:
             sink(
                 Diagnostic(
@@ -297,61 +286,42 @@ class Stack:
             "endTime": int(time.time()),
             "resourceChanges": {str(op): n for summary in summaries for op, n in summary.changes.items()} or None,
         }
-        self._backend.record(self._id, entry, self._backend.read(self._id))
+        self._state.record(entry)
 
     # -- looking into it ---------------------------------------------------------------------------------------------
 
     def has_resources(self) -> bool:
-        return self._backend.exists(self._id) and bool(self._file().latest.get("resources"))
+        return self._state.has_resources()
 
     def outputs(self, show_secrets: bool = False) -> dict[str, Any]:
         """The stack outputs as plain JSON values; secrets are masked unless asked for."""
-        if not self._backend.exists(self._id):
-            return {}
-        roots = self._states_of_type(self._file(), STACK_TYPE)
-        return {key: shown(value, show_secrets) for root in roots[:1] for key, value in root.outputs.items()}
+        return {key: shown(value, show_secrets) for key, value in self._state.outputs().items()}
 
     def export_state(self) -> dict[str, Any]:
         """The state as ``pulumi stack export`` prints it; secrets stay encrypted."""
-        checkpoint = self._load()
-        crypter = self._crypter(checkpoint.secrets_provider)
-        return dict(json.loads(checkpoint.encode_deployment(crypter, time=checkpoint.time)))
-
-    def import_state(self, deployment: Mapping[str, Any]) -> None:
-        """Replaces the state by an exported one.  Raises StateError when that one is not sound."""
-        self._create_if_missing()
-        with self._backend.lock(self._id):
-            name = f"organization/{self._id.project}/{self._id.stack}"
-            latest = deployment.get("deployment")
-            if not isinstance(latest, Mapping):
-                raise StateError("the imported state has no `deployment` object: export one with `stack export`")
-            envelope = {key: value for key, value in deployment.items() if key != "deployment"}
-            envelope["checkpoint"] = {"stack": name, "latest": latest}
-            file = parse(json.dumps(envelope).encode(), "the imported state")
-            checkpoint = file.checkpoint(self._crypter(file.secrets_provider))
-            self._save(checkpoint)
+        return self._state.exported()
 
     def resources(self) -> list[ResourceState]:
         """All resources of the state, dependencies first."""
-        return self._load().resources
+        return self._state.load().resources
+
+    def pending_creates(self) -> list[PendingOperation]:
+        """Creates that were under way when a deployment was killed; nobody knows whether they came to be."""
+        return self._state.pending_creates()
+
+    def lock_holders(self) -> list[LockHolder]:
+        """Who holds the stack at this moment."""
+        return self._state.lock().holders()
 
     # -- changes of the state ----------------------------------------------------------------------------------------
 
     def cancel(self) -> int:
         """Breaks the locks of the stack, whoever holds them; answers how many there were."""
-        return self._backend.cancel(self._id)
+        return self._state.break_locks()
 
-    def lock_holders(self) -> list[LockHolder]:
-        """Who holds the stack at this moment."""
-        return self._backend.lock(self._id).holders()
-
-    def pending_creates(self) -> list[PendingOperation]:
-        """Creates that were under way when a deployment was killed; nobody knows whether they came to be."""
-        if not self._backend.exists(self._id):
-            return []
-        file = self._file()
-        operations = file.pending_operations(self._crypter(file.secrets_provider))
-        return [operation for operation in operations if operation.type is OperationType.CREATING]
+    def import_state(self, deployment: Mapping[str, Any]) -> None:
+        """Replaces the state by an exported one.  Raises StateError when that one is not sound."""
+        self._state.replace(deployment)
 
     def drop_pending_creates(self, urns: Collection[str]) -> None:
         """Forgets the pending creates of these resources."""
@@ -363,21 +333,15 @@ class Stack:
                 if o.type is not OperationType.CREATING or o.resource.urn not in urns
             ]
 
-        self._edit(drop)
+        self._state.edit(drop)
 
     def unprotect(self, urns: Iterable[str] | None) -> None:
         """Takes the protection off the resources, or off all (None).  Raises StateError for an unknown URN."""
-        self._edit(lambda checkpoint: state_edits.unprotect(checkpoint, urns))
+        self._state.edit(lambda checkpoint: state_edits.unprotect(checkpoint, urns))
 
     def taint(self, urns: Iterable[str]) -> None:
         """Marks resources for replacement by the next ``up``.  Raises StateError for an unknown URN."""
-        self._edit(lambda checkpoint: state_edits.taint(checkpoint, urns))
-
-    def _edit(self, change: Any) -> None:
-        with self._backend.lock(self._id):
-            checkpoint = self._load()
-            change(checkpoint)
-            self._save(checkpoint)
+        self._state.edit(lambda checkpoint: state_edits.taint(checkpoint, urns))
 
     # -- configuration -----------------------------------------------------------------------------------------------
 
@@ -392,7 +356,7 @@ class Stack:
     def set_config(self, key: str, value: str, *, secret: bool = False) -> None:
         """Writes a value to ``Pulumi.<stack>.yaml``; a secret one is encrypted."""
         if secret:
-            self._create_if_missing()  # a new stack gets its salt with its state
+            self._state.create_if_missing()  # a new stack gets its salt with its state
             self._config.set_secret(key, value)
         else:
             self._config.set(key, value)
@@ -400,65 +364,6 @@ class Stack:
     def remove_config(self, key: str) -> bool:
         """Whether the key was there."""
         return self._config.remove(key)
-
-    # -- secrets and the file ----------------------------------------------------------------------------------------
-
-    def _crypter(self, provider: Mapping[str, Any] | None) -> Crypter:
-        state = provider_state(provider)
-        if state not in self._crypters:
-            self._crypters[state] = (
-                NoSecrets() if state is None else PassphraseCrypter(required(self._passphrase, self.name), state)
-            )
-        return self._crypters[state]
-
-    def _file(self) -> StateFile:
-        return parse(self._backend.read(self._id), str(self._backend.file(self._id)))
-
-    def _states_of_type(self, file: StateFile, type: str) -> list[ResourceState]:
-        return file.resources(self._crypter(file.secrets_provider), type)
-
-    def _load(self) -> Checkpoint:
-        """The state; an empty one where the stack does not exist yet."""
-        if not self._backend.exists(self._id):
-            return self._empty()
-        file = self._file()
-        return file.checkpoint(self._crypter(file.secrets_provider))
-
-    def _empty(self) -> Checkpoint:
-        provider = None
-        if self._passphrase is not None:
-            provider = provider_object(self._config.encryption_salt or new_state(self._passphrase))
-        return Checkpoint(self.name, self.project.name, secrets_provider=provider)
-
-    def _create_if_missing(self) -> None:
-        """What ``pulumi stack init`` does: an empty state, and its salt in the settings."""
-        if self._backend.exists(self._id):
-            return
-        self._config.check_passphrase()
-        checkpoint = self._empty()
-        state = provider_state(checkpoint.secrets_provider)
-        if state is not None:
-            self._config.adopt_salt(state)
-        self._backend.create(self._id, checkpoint.encode(self._crypter(checkpoint.secrets_provider)))
-
-    def _save(self, checkpoint: Checkpoint) -> None:
-        """Raises StateError for a state that breaks its rules."""
-        found = problems(checkpoint)
-        if found:
-            raise StateError(f"the state would break its own rules: {found[0]} ({len(found)} in all)")
-        self._backend.save(self._id, checkpoint.encode(self._crypter(checkpoint.secrets_provider)))
-
-    def _outputs_of_other(self, name: str) -> Properties | None:
-        """What a StackReference sees: the outputs of a stack of this backend.  None when there is none."""
-        *project, stack = name.split("/")
-        other = StackName(project[-1] if project else self.project.name, stack)
-        try:
-            if not self._backend.exists(other):
-                return None
-        except ConfigError:
-            return None
-        roots = self._states_of_type(parse(self._backend.read(other), str(self._backend.file(other))), STACK_TYPE)
-        return roots[0].outputs if roots else {}
 
 
 def _check(options: Options) -> None:
