@@ -156,6 +156,40 @@ def tenant_key_policy(environment: Environment, *, role_name: str) -> str:
     )
 
 
+SIGNING_ALGORITHM = "ECDSA_SHA_256"
+"""Of the registry's signatures, as ``runtime.registry.signing`` asks for them."""
+
+
+def signing_key_policy(environment: Environment, *, role_name: str) -> str:
+    """Return the text of the key policy for the key that signs model packages: one role signs, the account verifies.
+
+    A public key is no secret, and whoever opens a package has to have it.
+    """
+    caller = {"kms:CallerAccount": environment.account_id}
+    return key_document(
+        [
+            _account_administers(environment),
+            allow(
+                "ReleaserSigns",
+                ("kms:Sign",),
+                ("*",),
+                principals=_account(environment),
+                conditions={
+                    "ArnEquals": {"aws:PrincipalArn": environment.arn("iam", f"role/{role_name}", regional=False)},
+                    "StringEquals": {**caller, "kms:SigningAlgorithm": SIGNING_ALGORITHM},
+                },
+            ),
+            allow(
+                "AccountVerifies",
+                ("kms:DescribeKey", "kms:GetPublicKey"),
+                ("*",),
+                principals=_account(environment),
+                conditions={"StringEquals": caller},
+            ),
+        ]
+    )
+
+
 def _role_uses_through(
     environment: Environment, sid: str, role_name: str, actions: tuple[str, ...], *services: str
 ) -> Statement:

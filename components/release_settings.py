@@ -55,6 +55,10 @@ class Wiring:
     model_bucket: pulumi.Input[str]
     model_key_arn: pulumi.Input[str]
     feature_key_arn: pulumi.Input[str]
+    signing_key_arn: pulumi.Input[str]
+    """Signs model packages; trusted by whoever opens one."""
+    audit_bucket: pulumi.Input[str]
+    """Gets a copy of the record of releases."""
     postgres_endpoint: pulumi.Input[str]
     postgres_port: pulumi.Input[int]
     postgres_database: str
@@ -105,6 +109,9 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
     }
     features: Settings = {"FALAJ_FEATURE_BUCKET": wiring.feature_bucket}
     models: Settings = {"FALAJ_MODEL_BUCKET": wiring.model_bucket, "FALAJ_KMS_KEY_ARN": wiring.model_key_arn}
+    signing_key = pulumi.Output.format("kms:{0}", wiring.signing_key_arn)
+    trust: Settings = {"FALAJ_TRUSTED_KEYS": signing_key}
+    release: Settings = {"FALAJ_SIGNING_KEY": signing_key, "FALAJ_AUDIT_BUCKET": wiring.audit_bucket}
     online = _online_store(wiring)
     announce: Settings = {"FALAJ_EVENT_BUS_NAME": wiring.event_bus_name}
     tracking: Settings = {"FALAJ_MLFLOW_TRACKING_URI": mlflow.URL}
@@ -117,9 +124,11 @@ def service_settings(wiring: Wiring) -> dict[str, Settings]:
         FEATURE_SERVER: online,
         LINEAGE: {**_queue(wiring, "lineage"), **_database(wiring, "lineage")},
         MLFLOW: {**models, **_database(wiring, "mlflow"), **announce},
-        MODEL_SERVER: {**models, **online, **_stream(wiring, PREDICTIONS_TOPIC)},
+        MODEL_SERVER: {**models, **trust, **online, **_stream(wiring, PREDICTIONS_TOPIC)},
         RETRAINING: {
             **models,
+            **trust,
+            **release,
             **tracking,
             **_database(wiring, REGISTRY),
             **_queue(wiring, "retraining"),

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     signing_key: str = ""
     """Signs model packages: ``file:PATH`` of a private key in PEM, or ``kms:ARN``."""
     trusted_keys: str = ""
-    """Directory of public keys in PEM by which model packages may be signed."""
+    """By what model packages may be signed: a directory of public keys in PEM, or ``kms:ARN``, several with commas."""
     audit_bucket: str = ""
     """Second copy of the registry's audit record; object lock is used where the bucket has it."""
     lineage_url: str = Field(default="", repr=False)

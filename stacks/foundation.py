@@ -11,6 +11,7 @@ from blueprints.schema import DataDomain
 from components.boundary import PermissionsBoundary
 from components.encryption import Encryption
 from components.network import Network
+from components.signing import PackageSigning
 from components.storage import Storage
 from components.tenant_keys import TenantKeys
 from stacks.account import Account
@@ -24,6 +25,7 @@ class Foundation:
     network: Network
     storage: Storage
     tenant_keys: TenantKeys
+    signing: PackageSigning
     domains: Mapping[str, DataDomain]
 
 
@@ -69,11 +71,20 @@ def build_foundation(settings: StackSettings, account: Account, placement: Place
         protect=protect,
         opts=account.options,
     )
+    domains: dict[str, DataDomain] = {domain.name: domain for domain in blueprint.data_domains}
+    signing = PackageSigning(
+        "package-signing",
+        domains["model"],
+        environment=environment,
+        protect=protect,
+        opts=account.options,
+    )
     return Foundation(
         boundary=boundary,
         encryption=encryption,
         network=network,
         storage=storage,
         tenant_keys=tenant_keys,
-        domains={domain.name: domain for domain in blueprint.data_domains},
+        signing=signing,
+        domains=domains,
     )

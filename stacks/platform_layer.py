@@ -125,6 +125,8 @@ def wiring(settings: StackSettings, foundation: Foundation, data: Data, *, catal
         model_bucket=buckets["model"],
         model_key_arn=foundation.encryption.key_arns["model"],
         feature_key_arn=foundation.encryption.key_arns["feature"],
+        signing_key_arn=foundation.signing.key_arn,
+        audit_bucket=buckets["audit"],
         postgres_endpoint=data.postgres.endpoint,
         postgres_port=data.postgres.port,
         postgres_database=data.postgres.database_name,

@@ -60,6 +60,7 @@ def resource_arns(
         arns[f"bucket:{domain}"] = arn
     for domain, arn in foundation.encryption.key_arns.items():
         arns[f"key:{domain}"] = arn
+    arns["key:signing"] = foundation.signing.key_arn
     for tenant, arn in foundation.tenant_keys.key_arns.items():
         arns[tenant_key(tenant)] = arn
     for queue, arn in data.events.queue_arns.items():

@@ -4,8 +4,8 @@ What is signed is the SHA-256 of every file of the package.  Verification hashes
 signature itself, which is bounded JSON, is read before its key is known to be trusted.
 
 A key is ``file:PATH`` (PEM, P-256, P-384 or P-521; FALAJ_SIGNING_KEY) or ``kms:ARN`` (ECC_NIST_P256, for
-SIGN_VERIFY).  Trusted keys are a directory of public keys in PEM (FALAJ_TRUSTED_KEYS); an attacker who can write to the
-bucket must not be able to write there.
+SIGN_VERIFY).  Trusted keys (FALAJ_TRUSTED_KEYS) are a directory of public keys in PEM, where an attacker who can write
+to the bucket must not be able to write, or keys of KMS, whose public halves KMS hands out: ``kms:ARN,kms:ARN``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ _MOST_KMS_MESSAGE_BYTES: Final = 4096
 """Of a message that KMS hashes itself (API reference of Sign, MessageType RAW)."""
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_KMS_KEY: Final = re.compile(r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$")
 _CURVES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 
 
@@ -74,29 +76,20 @@ class KmsSigner:
     """A key of KMS (ECC_NIST_P256): the private half never leaves it."""
 
     def __init__(self, settings: Settings, arn: str) -> None:
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import load_der_public_key
-
         self._settings, self._arn = settings, arn
-        answer = self._call("get_public_key", KeyId=arn)
-        try:
-            key = load_der_public_key(answer["PublicKey"])
-        except (ValueError, TypeError):
-            key = None
-        usage = answer.get("KeyUsage", "SIGN_VERIFY")
-        if not isinstance(key, ec.EllipticCurvePublicKey) or (key.curve.name, usage) != ("secp256r1", "SIGN_VERIFY"):
-            raise RequestError(f"signing key {arn}: must be of spec ECC_NIST_P256 and usage SIGN_VERIFY")
-        self._key = key
-        self.public_key_pem = _pem(key)
+        self._key = _kms_public_key(settings, arn, "signing key")
+        self.public_key_pem = _pem(self._key)
 
     def sign(self, message: bytes) -> bytes:
         from cryptography.exceptions import InvalidSignature
 
         # Short messages as they are: emulated accounts know no other type.
         raw = len(message) <= _MOST_KMS_MESSAGE_BYTES
-        answer = self._call(
+        answer = _ask_kms(
+            self._settings,
             "sign",
-            KeyId=self._arn,
+            "signing key",
+            self._arn,
             Message=message if raw else hashlib.sha256(message).digest(),
             MessageType="RAW" if raw else "DIGEST",
             SigningAlgorithm="ECDSA_SHA_256",
@@ -109,21 +102,6 @@ class KmsSigner:
                 f"signing key {self._arn}: KMS answered a signature that its public key does not verify"
             ) from None
         return signature
-
-    def _call(self, method: str, **arguments: Any) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from runtime import aws
-
-        try:
-            return getattr(aws.client(self._settings, "kms"), method)(**arguments)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            raise RequestError(
-                f"signing key {self._arn}: KMS refuses {method} ({code}); check the ARN and the role"
-            ) from None
-        except BotoCoreError as error:
-            raise RegistryAwayError(f"KMS did not answer ({type(error).__name__}); nothing was signed") from None
 
 
 @dataclass(frozen=True)
@@ -157,8 +135,14 @@ def open_signer(settings: Settings) -> Signer:
 
 
 def load_trusted_keys(settings: Settings) -> tuple[TrustedKey, ...]:
-    """The public keys (``*.pem``) in the directory FALAJ_TRUSTED_KEYS.  Raises RequestError if there is none."""
+    """The public keys of FALAJ_TRUSTED_KEYS: ``*.pem`` of a directory, or keys of KMS.
+
+    Raises RequestError if there is none or one is no such key, RegistryAwayError when KMS does not answer.
+    """
     settings.require("trusted_keys")
+    if settings.trusted_keys.startswith("kms:"):
+        given = [each.strip() for each in settings.trusted_keys.split(",")]
+        return tuple(_trusted_key_of_kms(settings, each) for each in dict.fromkeys(given[:MOST_KEYS]))
     directory = Path(settings.trusted_keys)
     paths = sorted(directory.glob("*.pem"))[:MOST_KEYS]
     if not paths:
@@ -180,6 +164,16 @@ def trusted_key(name: str, pem: bytes) -> TrustedKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise RequestError(f"trusted key {name}: must be an elliptic-curve key (P-256, P-384 or P-521)")
     return TrustedKey(name, hashlib.sha256(_pem(key)).hexdigest(), key)
+
+
+def _trusted_key_of_kms(settings: Settings, given: str) -> TrustedKey:
+    arn = given.removeprefix("kms:")
+    # An alias would trust whoever may point it to a key of their own.
+    if not given.startswith("kms:") or not _KMS_KEY.match(arn):
+        raise RequestError(
+            f"FALAJ_TRUSTED_KEYS: {given[:200]!r}: give kms:ARN of a key, not of an alias; commas between several"
+        )
+    return trusted_key(arn.rpartition("/")[2], _pem(_kms_public_key(settings, arn, "trusted key")))
 
 
 def generate_key(path: Path) -> bytes:
@@ -312,6 +306,37 @@ def _resources(payload: bytes) -> dict[str, str]:
     if not sound:
         raise SignatureError("what was signed is not a list of files with SHA-256; sign with `registry sign`") from None
     return resources
+
+
+def _kms_public_key(settings: Settings, arn: str, what: str) -> ec.EllipticCurvePublicKey:
+    """Raises RequestError if the key of KMS is not one that signs packages."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    answer = _ask_kms(settings, "get_public_key", what, arn)
+    try:
+        key = load_der_public_key(answer["PublicKey"])
+    except (ValueError, TypeError):
+        key = None
+    usage = answer.get("KeyUsage", "SIGN_VERIFY")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or (key.curve.name, usage) != ("secp256r1", "SIGN_VERIFY"):
+        raise RequestError(f"{what} {arn}: must be of spec ECC_NIST_P256 and usage SIGN_VERIFY")
+    return key
+
+
+def _ask_kms(settings: Settings, method: str, what: str, arn: str, **arguments: Any) -> Any:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from runtime import aws
+
+    try:
+        return getattr(aws.client(settings, "kms"), method)(KeyId=arn, **arguments)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise RequestError(f"{what} {arn}: KMS refuses {method} ({code}); check the ARN and the role") from None
+    except BotoCoreError as error:
+        done = "nothing was signed" if method == "sign" else "nothing was signed or opened"
+        raise RegistryAwayError(f"KMS did not answer ({type(error).__name__}); {done}") from None
 
 
 def _pem(public_key: Any) -> bytes:

@@ -10,19 +10,17 @@ import pytest
 
 from components.base import ComponentSpecError
 from components.boundary import PermissionsBoundary, boundary_statements
-from components.iam_documents import boundary_document, identity_document
-from components.identity import ContinuousIntegration, Identity
-from components.workloads import (
+from components.grants import (
+    AUDIT_RECORD,
     ONLINE_READ,
     PACKAGE_READ,
     PACKAGE_TENANT,
     PACKAGE_WRITE,
     PACKAGES,
-    Workload,
-    platform_workloads,
-    tenant_workloads,
-    workload_statements,
 )
+from components.iam_documents import boundary_document, identity_document
+from components.identity import ContinuousIntegration, Identity
+from components.workloads import Workload, platform_workloads, tenant_workloads, workload_statements
 from tests.support.answers import ACCOUNT_ID, REGION
 from tests.support.platforms import BOUNDARY_ARN, NAMES, platform
 from tests.support.recorder import Recording, Registered, record
@@ -62,9 +60,9 @@ def arns() -> dict[str, str]:
         "stream": f"arn:aws:kinesis:{REGION}:{ACCOUNT_ID}:stream/falaj-dev-events",
         "topics": f"arn:aws:kafka:{REGION}:{ACCOUNT_ID}:topic/falaj-dev-events/1",
     }
-    for domain in ("lake", "feature", "model"):
+    for domain in ("audit", "lake", "feature", "model"):
         found[f"bucket:{domain}"] = f"arn:aws:s3:::falaj-dev-{domain}-{ACCOUNT_ID}"
-    for domain in ("lake", "feature", "model", "platform"):
+    for domain in ("audit", "lake", "feature", "model", "platform", "signing"):
         found[f"key:{domain}"] = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/{domain}"
     for name in NAMES:
         for tenant in platform(name).blueprint.tenants:
@@ -302,6 +300,10 @@ def test_keys_are_used_through_the_service_that_stores_the_data(name: str) -> No
             "Statement"
         ]:
             if any(action.startswith("kms:") for action in statement["Action"]):
+                if statement["Resource"] == [arns()["key:signing"]]:
+                    # It encrypts nothing: no service asks for it, and its own policy names the role that signs.
+                    assert set(statement["Action"]) <= {"kms:GetPublicKey", "kms:Sign"}
+                    continue
                 conditions = statement["Condition"]["StringEquals"]
                 if statement["Sid"] == "PackageKey":
                     assert conditions == {"kms:EncryptionContext:tenant": PACKAGE_TENANT}
@@ -319,6 +321,33 @@ def test_who_serves_opens_packages_and_only_who_releases_makes_them(name: str) -
         if statement["Sid"] == "PackageKey"
     }
     assert granted == {"retraining": PACKAGE_WRITE, "serving": PACKAGE_READ}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_who_releases_signs_and_who_opens_packages_reads_the_public_key(name: str) -> None:
+    recording = build(name)
+    key = arns()["key:signing"]
+    may = {
+        action: {each for each in SERVICES if allows(policy_of(recording, each), action, key)}
+        for action in ("kms:Sign", "kms:GetPublicKey")
+    }
+    assert may == {"kms:Sign": {"retraining"}, "kms:GetPublicKey": {"retraining", "serving"}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_who_releases_adds_to_the_audit_record_and_nobody_reads_or_removes_it(name: str) -> None:
+    recording = build(name)
+    bucket = arns()["bucket:audit"]
+    copy = f"{bucket}/{AUDIT_RECORD}{PACKAGE_TENANT}/000000000001.json"
+    may = {
+        action: {each for each in SERVICES if allows(policy_of(recording, each), action, copy)}
+        for action in ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject")
+    }
+    assert {action: who for action, who in may.items() if who} == {"s3:PutObject": {"retraining"}}
+    policy = policy_of(recording, "retraining")
+    assert not allows(policy, "s3:PutObject", f"{bucket}/AWSLogs/{ACCOUNT_ID}/CloudTrail/log.json.gz")
+    assert not allows(policy, "s3:PutObject", f"{bucket}/{AUDIT_RECORD}another/000000000001.json")
+    assert not allows(policy, "kms:Decrypt", arns()["key:audit"])
 
 
 def test_databases_are_entered_as_the_services_own_user() -> None:

@@ -19,13 +19,7 @@ SETTINGS = Path(__file__).resolve().parents[2] / "runtime" / "settings.py"
 
 AWAITED = {"FALAJ_EVENT_BUS_NAME", "FALAJ_QUEUE_URL"}
 """Told to services whose commands the runtime does not have yet.  One that it reads by now must leave this list."""
-LEFT_TO_PEOPLE = {
-    "FALAJ_AUDIT_BUCKET",
-    "FALAJ_SIGNING_KEY",
-    "FALAJ_SUBJECT_INDEX_KEY",
-    "FALAJ_TENANT",
-    "FALAJ_TRUSTED_KEYS",
-}
+LEFT_TO_PEOPLE = {"FALAJ_SUBJECT_INDEX_KEY", "FALAJ_TENANT"}
 """Read by commands of people and pipelines alone, or secret, or left at their default by the platform's services."""
 OF_OTHERS = {"AWS_REGION"}
 """Read by AWS clients themselves."""
@@ -57,8 +51,19 @@ NEEDED = {
         "DEAD_LETTER_QUEUE_URL",
         "LINEAGE_URL",
     },
-    # Releases the winner as `registry promote` does.
-    "retraining": {"MODEL_BUCKET", "KMS_KEY_ARN", "POSTGRES_DSN", "MLFLOW_TRACKING_URI", "LINEAGE_URL"},
+    # Opens packages, which are trusted by their signature alone.
+    "model-server": {"MODEL_BUCKET", "KMS_KEY_ARN", "TRUSTED_KEYS", "ONLINE_STORE_ENGINE", "ONLINE_STORE_ENDPOINT"},
+    # Releases the winner as `registry sign`, `register` and `promote` do.
+    "retraining": {
+        "MODEL_BUCKET",
+        "KMS_KEY_ARN",
+        "SIGNING_KEY",
+        "TRUSTED_KEYS",
+        "AUDIT_BUCKET",
+        "POSTGRES_DSN",
+        "MLFLOW_TRACKING_URI",
+        "LINEAGE_URL",
+    },
     # `runtime.training.job`.
     "training": {"LAKE_BUCKET", "CATALOG_URI", "CATALOG_PREFIX", "FEATURE_BUCKET", "MODEL_BUCKET", "LINEAGE_URL"},
 }
@@ -112,6 +117,11 @@ def test_what_is_awaited_is_not_read_yet() -> None:
 @pytest.mark.parametrize("service", sorted(NEEDED))
 def test_a_service_is_told_all_that_its_command_needs(name: str, service: str) -> None:
     assert {f"FALAJ_{needed}" for needed in NEEDED[service]} <= told(name)[service]
+
+
+@pytest.mark.parametrize("setting", ["FALAJ_AUDIT_BUCKET", "FALAJ_SIGNING_KEY"])
+def test_only_who_releases_is_told_the_signing_key_and_where_releases_are_recorded(setting: str) -> None:
+    assert [service for service, names in told("enterprise").items() if setting in names] == ["retraining"]
 
 
 def test_the_consumer_of_the_stream_puts_aside_what_it_refuses() -> None:

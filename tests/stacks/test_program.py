@@ -30,14 +30,14 @@ PROTECTED = {
         "aws:cloudtrail/trail:Trail": 1,
         "aws:dynamodb/table:Table": 1,
         "aws:kinesis/stream:Stream": 1,
-        "aws:kms/key:Key": 6,  # five domains, one tenant
+        "aws:kms/key:Key": 7,  # five domains, one tenant, signatures
         "aws:rds/instance:Instance": 1,
         "aws:s3/bucket:Bucket": 4,
     },
     "enterprise": {
         "aws:cloudtrail/trail:Trail": 1,
         "aws:elasticache/replicationGroup:ReplicationGroup": 1,
-        "aws:kms/key:Key": 9,  # five domains, four tenants
+        "aws:kms/key:Key": 10,  # five domains, four tenants, signatures
         "aws:msk/cluster:Cluster": 1,
         "aws:rds/cluster:Cluster": 1,
         "aws:s3/bucket:Bucket": 4,
@@ -93,6 +93,7 @@ def test_every_resource_hangs_under_a_platform_component(blueprint: str) -> None
         "falaj:kubernetes:Tenancy": 1,
         "falaj:network:Network": 1,
         "falaj:registry:Registry": 1,
+        "falaj:signing:PackageSigning": 1,
         "falaj:storage:Storage": 1,
     }
 

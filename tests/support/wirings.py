@@ -18,6 +18,8 @@ def wiring(blueprint: Blueprint) -> Wiring:
         model_bucket="model",
         model_key_arn=pulumi.Output.from_input("arn:aws:kms:me-central-1:123456789012:key/model"),
         feature_key_arn=pulumi.Output.from_input("arn:aws:kms:me-central-1:123456789012:key/feature"),
+        signing_key_arn=pulumi.Output.from_input("arn:aws:kms:me-central-1:123456789012:key/signing"),
+        audit_bucket="audit",
         postgres_endpoint=pulumi.Output.from_input("db.internal"),
         postgres_port=pulumi.Output.from_input(5432),
         postgres_database="falaj",

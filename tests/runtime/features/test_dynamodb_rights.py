@@ -11,7 +11,7 @@ from typing import Any
 import botocore.client
 import pytest
 
-from components.workloads import ONLINE_MODEL, ONLINE_READ, ONLINE_WRITE
+from components.grants import ONLINE_MODEL, ONLINE_READ, ONLINE_WRITE
 from runtime.features.declaration import Declaration
 from runtime.features.materialise import apply, materialise
 from runtime.features.push import FeatureWriter

@@ -9,7 +9,7 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 
-from components.workloads import CATALOGUE_READ, CATALOGUE_WRITE
+from components.grants import CATALOGUE_READ, CATALOGUE_WRITE
 from runtime.ingestion.batch import ingest_file
 from runtime.ingestion.lake import Lake, LakeError
 from runtime.settings import Settings

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.grants import AUDIT_COPY, AUDIT_LOCK, PACKAGE_TENANT, record_releases
 from runtime import metrics
 from runtime.registry.audit import GENESIS, AuditLog, Event, Record, approvals, check_chain, check_copies, link
 from runtime.registry.errors import AuditError, RegistryAwayError
@@ -200,6 +202,31 @@ def test_copies_are_locked_where_the_bucket_locks(audited: Settings, aws: Aws) -
         log.append(event())
     kept = aws.client("s3").head_object(Bucket=audited.audit_bucket, Key="registry-audit/tests/000000000001.json")
     assert kept["ObjectLockMode"] == "COMPLIANCE"
+
+
+def test_a_copy_asks_s3_for_exactly_what_the_role_may(audited: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    import botocore.client
+
+    own = audited.model_copy(update={"tenant": PACKAGE_TENANT})
+    asked: list[tuple[str, dict[str, Any]]] = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def note(client: Any, operation: str, given: dict[str, Any]) -> Any:
+        asked.append((operation, given))
+        return call(client, operation, given)
+
+    with AuditLog.open(own) as log:
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", note)
+        log.append(event())
+    may = {grant.actions: grant for grant in record_releases()}
+    assert [operation for operation, _ in asked] == ["ListObjectsV2", "GetObjectLockConfiguration", "PutObject"]
+    # S3 asks for the second one where a request sets a lock.
+    assert AUDIT_COPY == ("s3:PutObject", "s3:PutObjectRetention")
+    assert AUDIT_LOCK == ("s3:GetBucketObjectLockConfiguration",)
+    with_arguments = dict(asked)
+    assert fnmatchcase(with_arguments["ListObjectsV2"]["Prefix"], may[("s3:ListBucket",)].prefixes[0])
+    assert fnmatchcase(f"/{with_arguments['PutObject']['Key']}", may[AUDIT_COPY].paths[0])
+    assert with_arguments["PutObject"]["ObjectLockMode"] == "COMPLIANCE"
 
 
 def test_s3_away_loses_no_record_and_the_next_append_makes_the_copy(audited: Settings) -> None:

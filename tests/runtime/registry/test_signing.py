@@ -6,11 +6,14 @@ import base64
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.grants import SIGN, VERIFY
+from components.key_policies import SIGNING_ALGORITHM
 from runtime.errors import FalajError
 from runtime.registry.errors import RequestError, SignatureError
 from runtime.registry.package import Package
@@ -149,6 +152,56 @@ def test_a_key_of_kms_signs_what_its_public_half_verifies(package: Package, sett
     assert isinstance(signer, KmsSigner)
     keys = (trusted_key("kms", signer.public_key_pem),)
     assert verify(package.directory, sign(package.directory, "arrivals", signer), keys).key_name == "kms"
+
+
+def signing_key(aws: Aws) -> str:
+    created = aws.client("kms").create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")
+    return str(created["KeyMetadata"]["Arn"])
+
+
+def test_keys_of_kms_are_trusted_by_their_arns_and_no_other_is(package: Package, settings: Settings, aws: Aws) -> None:
+    old, new, foreign = signing_key(aws), signing_key(aws), signing_key(aws)
+    trusted = load_trusted_keys(settings.model_copy(update={"trusted_keys": f"kms:{old}, kms:{new}"}))
+    by_new = sign(package.directory, "arrivals", open_signer(settings.model_copy(update={"signing_key": f"kms:{new}"})))
+    assert verify(package.directory, by_new, trusted).key_name == new.rpartition("/")[2]
+    signer = open_signer(settings.model_copy(update={"signing_key": f"kms:{foreign}"}))
+    with pytest.raises(SignatureError, match="not trusted"):
+        verify(package.directory, sign(package.directory, "arrivals", signer), trusted)
+
+
+def test_signing_and_trusting_ask_kms_for_exactly_what_the_roles_may(
+    package: Package, settings: Settings, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import botocore.client
+
+    arn = f"kms:{signing_key(aws)}"
+    asked: list[tuple[str, str]] = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def note(client: Any, operation: str, given: dict[str, Any]) -> Any:
+        asked.append((f"kms:{operation}", given.get("SigningAlgorithm", "")))
+        return call(client, operation, given)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", note)
+    trusted = load_trusted_keys(settings.model_copy(update={"trusted_keys": arn}))
+    assert {action for action, _ in asked} == set(VERIFY)
+    signature = sign(package.directory, "arrivals", open_signer(settings.model_copy(update={"signing_key": arn})))
+    assert {action for action, _ in asked} == {*VERIFY, *SIGN}
+    assert {algorithm for action, algorithm in asked if action in SIGN} == {SIGNING_ALGORITHM}
+    assert verify(package.directory, signature, trusted)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "kms:arn:aws:kms:me-central-1:123456789012:alias/package-signing",
+        "kms:",
+        "kms:arn:aws:kms:me-central-1:123456789012:key/1,/etc/keys",
+    ],
+)
+def test_what_is_no_key_of_kms_is_not_trusted(settings: Settings, value: str) -> None:
+    with pytest.raises(RequestError):
+        load_trusted_keys(settings.model_copy(update={"trusted_keys": value}))
 
 
 def test_a_key_of_kms_for_another_use_is_refused(settings: Settings, kms_key: str) -> None:

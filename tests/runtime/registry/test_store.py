@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from components.grants import PACKAGE_READ, PACKAGE_TENANT, PACKAGE_WRITE, PACKAGES
 from components.key_policies import KEY_USES
-from components.workloads import PACKAGE_READ, PACKAGE_TENANT, PACKAGE_WRITE, PACKAGES
 from runtime.errors import FalajError
 from runtime.registry.errors import EnvelopeError, PackageError, RegistryAwayError, RequestError, SignatureError
 from runtime.registry.package import Package
