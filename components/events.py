@@ -14,8 +14,9 @@ import pulumi
 from pulumi_aws import cloudwatch, sqs
 
 from components.base import PlatformComponent
-from components.iam_documents import allow, require_tls_statements, resource_document
+from components.iam_documents import require_tls_statements, resource_document
 from components.naming import Environment
+from components.rule_delivery import deliver_to_queue
 
 DAY_SECONDS = 86_400
 RETENTION_SECONDS = 4 * DAY_SECONDS
@@ -165,26 +166,14 @@ class PlatformEvents(PlatformComponent):
             ),
             opts=self.child_opts(),
         )
-        rule = cloudwatch.EventRule(
-            f"{label}-rule",
-            name=self._environment.physical_name(subscription.name),
+        deliver_to_queue(
+            self,
+            label,
+            queue,
+            rule_name=self._environment.physical_name(subscription.name),
             description=subscription.description,
-            event_bus_name=bus.name if subscription.on_platform_bus else None,
-            event_pattern=json.dumps(subscription.pattern, sort_keys=True),
-            opts=self.child_opts(),
-        )
-        policy = sqs.QueuePolicy(
-            f"{label}-policy",
-            queue_url=queue.url,
-            policy=pulumi.Output.all(queue.arn, rule.arn).apply(lambda arns: _queue_document(arns[0], arns[1])),
-            opts=self.child_opts(),
-        )
-        cloudwatch.EventTarget(
-            f"{label}-target",
-            rule=rule.name,
-            event_bus_name=bus.name if subscription.on_platform_bus else None,
-            arn=queue.arn,
-            opts=self.child_opts(depends_on=[policy]),
+            pattern=subscription.pattern,
+            bus_name=bus.name if subscription.on_platform_bus else None,
         )
         return queue
 
@@ -193,18 +182,3 @@ class PlatformEvents(PlatformComponent):
 
     def _queue_arn(self, purpose: str) -> str:
         return self._environment.arn("sqs", self._queue_name(purpose))
-
-
-def _queue_document(queue_arn: str, rule_arn: str) -> str:
-    return resource_document(
-        [
-            allow(
-                "RuleDelivers",
-                ["sqs:SendMessage"],
-                [queue_arn],
-                principals={"Service": ["events.amazonaws.com"]},
-                conditions={"ArnEquals": {"aws:SourceArn": rule_arn}},
-            ),
-            *require_tls_statements("sqs:*", [queue_arn]),
-        ]
-    )

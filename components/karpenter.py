@@ -7,19 +7,19 @@ their kinds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import pulumi
-from pulumi_aws import cloudwatch, eks, iam, sqs
+from pulumi_aws import eks, iam, sqs
 
 from blueprints.placement import Placement
 from blueprints.schema import Blueprint
 from components.base import PlatformComponent
 from components.iam_documents import identity_document
-from components.karpenter_rights import INTERRUPTION_EVENTS, controller_statements, queue_document
+from components.karpenter_rights import INTERRUPTION_EVENTS, controller_statements
 from components.kubernetes_objects import KubernetesComponent
 from components.naming import Environment
+from components.rule_delivery import deliver_to_queue
 from components.trust_documents import pod_identity_trust_document
 from components.versions import NODE_IMAGE
 from manifests.node_pools import Machines, node_pool_objects
@@ -110,24 +110,13 @@ class KarpenterAccess(PlatformComponent):
             kms_master_key_id=key_arn,
             opts=self.child_opts(),
         )
-        rule = cloudwatch.EventRule(
-            f"{name}-interruptions-rule",
-            name=self._environment.physical_name("karpenter"),
+        deliver_to_queue(
+            self,
+            f"{name}-interruptions",
+            queue,
+            rule_name=self._environment.physical_name("karpenter"),
             description="What takes an instance away, for Karpenter to drain its node first",
-            event_pattern=json.dumps(INTERRUPTION_EVENTS, sort_keys=True),
-            opts=self.child_opts(),
-        )
-        policy = sqs.QueuePolicy(
-            f"{name}-interruptions-policy",
-            queue_url=queue.url,
-            policy=pulumi.Output.all(queue.arn, rule.arn).apply(lambda arns: queue_document(arns[0], arns[1])),
-            opts=self.child_opts(),
-        )
-        cloudwatch.EventTarget(
-            f"{name}-interruptions-target",
-            rule=rule.name,
-            arn=queue.arn,
-            opts=self.child_opts(depends_on=[policy]),
+            pattern=INTERRUPTION_EVENTS,
         )
         return queue
 

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.iam_documents import (
-    Conditions,
-    Statement,
-    allow,
-    require_tls_statements,
-    resource_document,
-)
+from components.iam_documents import Conditions, Statement, allow
 from components.naming import Environment
 
 INTERRUPTION_EVENTS: Mapping[str, object] = {
@@ -175,22 +169,6 @@ def controller_statements(
             },
         ),
     ]
-
-
-def queue_document(queue_arn: str, rule_arn: str) -> str:
-    """Return the queue's policy: one rule delivers, and everybody uses TLS."""
-    return resource_document(
-        [
-            allow(
-                "RuleDelivers",
-                ["sqs:SendMessage"],
-                [queue_arn],
-                principals={"Service": ["events.amazonaws.com"]},
-                conditions={"ArnEquals": {"aws:SourceArn": rule_arn}},
-            ),
-            *require_tls_statements("sqs:*", [queue_arn]),
-        ]
-    )
 
 
 def _ec2(environment: Environment, kind: str) -> str:
