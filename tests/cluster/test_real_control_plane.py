@@ -176,13 +176,13 @@ def test_limit_range_gives_a_pod_its_defaults(admin: ApiClient) -> None:
     home = namespace(admin, "limits")
     limit = {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}
     admin.create(f"{home}/limitranges", {"metadata": {"name": "l"}, "spec": {"limits": [limit]}})
-    eventually(
-        lambda: (
-            admin.request("POST", f"{home}/pods?dryRun=All", pod("p"))["spec"]["containers"][0]["resources"]
-            == {"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}}
-        ),
-        "the defaults never came",
-    )
+
+    def given() -> dict[str, Any]:
+        admitted = admin.request("POST", f"{home}/pods?dryRun=All", pod("p"))
+        return dict(admitted["spec"]["containers"][0]["resources"])
+
+    eventually(lambda: bool(given()), "the defaults never came")
+    assert given() == {"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}}
 
 
 def test_secrets_are_encrypted_in_etcd_and_other_objects_are_not(plane: ControlPlane, admin: ApiClient) -> None:

@@ -336,18 +336,22 @@ def test_an_engineer_cannot_rise(engineer: ApiClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    "path",
     [
-        (f"/api/v1/namespaces/{RISK}/resourcequotas/tenant-quota", {}),
-        (f"/api/v1/namespaces/{RISK}/limitranges/tenant-limits", {}),
-        (f"/apis/networking.k8s.io/v1/namespaces/{RISK}/networkpolicies/{DENY_ALL}", {}),
-        (f"/api/v1/namespaces/{RISK}", {}),
+        f"/api/v1/namespaces/{RISK}/resourcequotas/tenant-quota",
+        f"/api/v1/namespaces/{RISK}/limitranges/tenant-limits",
+        f"/apis/networking.k8s.io/v1/namespaces/{RISK}/networkpolicies/{DENY_ALL}",
+        f"/api/v1/namespaces/{RISK}",
     ],
     ids=["quota", "limits", "network-policy", "namespace"],
 )
-def test_an_engineer_cannot_lift_what_holds_the_namespace(engineer: ApiClient, path: str, body: dict[str, Any]) -> None:
-    refused(engineer, "DELETE", path)
-    refused(engineer, "PUT", path, body)
+def test_an_engineer_cannot_lift_what_holds_the_namespace(admin: ApiClient, engineer: ApiClient, path: str) -> None:
+    before = admin.get(path)
+    assert 'User "amal" cannot delete resource' in refused(engineer, "DELETE", path)
+    assert 'User "amal" cannot update resource' in refused(engineer, "PUT", path, {})
+    after = admin.get(path)
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
+    assert "deletionTimestamp" not in after["metadata"]
 
 
 def test_a_shell_is_for_pods_whose_data_is_not_personal(

@@ -48,8 +48,12 @@ def pods(client: ApiClient, namespace: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_second_up_changes_nothing(product: Product) -> None:
-    product.deploy("up", "--expect-no-changes")
+def test_a_second_up_changes_nothing(product: Product, client: ApiClient) -> None:
+    before = client.get(MLFLOW)["metadata"]
+    again = product.deploy("up", "--expect-no-changes")
+    assert set(again["changes"]) == {"same"}
+    after = client.get(MLFLOW)["metadata"]
+    assert (after["uid"], after["generation"]) == (before["uid"], before["generation"])
 
 
 def test_the_platform_s_services_run_on_the_system_nodes(product: Product, client: ApiClient) -> None:
