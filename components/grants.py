@@ -251,7 +251,8 @@ class Online:
 
 def merge_key_grants(grants: Sequence[Grant]) -> tuple[Grant, ...]:
     """Return the grants without repetition: a workload that reads two things under one key needs the right once."""
-    merged: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Grant] = {}
+    merged: dict[tuple[object, ...], Grant] = {}
     for grant in grants:
-        merged.setdefault((grant.on, grant.via_service, grant.actions, grant.paths), grant)
+        context = tuple(sorted(grant.encryption_context.items()))
+        merged.setdefault((grant.on, grant.via_service, grant.actions, grant.paths, grant.prefixes, context), grant)
     return tuple(merged.values())

@@ -26,6 +26,31 @@ def client(settings: Settings, service: str) -> Any:
     return _client(settings.aws_region, settings.aws_endpoint_url, settings.is_local, service)
 
 
+_ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+_DENIED: Final = frozenset({"403", "AccessDenied"})
+
+
+def is_absent(s3: Any, error: Any, bucket: str, key: str) -> bool:
+    """Whether the ClientError ``error`` of reading an object says that there is none.
+
+    To whoever may not list a key, S3 answers for an object that is not there as for one that may not be read
+    (API reference of GetObject, s3:ListBucket).  So a denial is taken for absence only if S3 lists what begins with the
+    key, and the key is not among it; a denial stays one where listing is denied too.  Raises BotoCoreError when S3 does
+    not answer.
+    """
+    from botocore.exceptions import ClientError
+
+    code = error.response["Error"]["Code"]
+    if code not in _DENIED:
+        return code in _ABSENT
+    try:
+        # A key comes first among those that begin with it.
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    except ClientError:
+        return False
+    return all(entry["Key"] != key for entry in listed.get("Contents", ()))
+
+
 @functools.lru_cache(maxsize=64)
 def _client(region: str, endpoint_url: str, is_local: bool, service: str) -> Any:
     import boto3

@@ -79,10 +79,12 @@ class FeatureBucket:
     def _size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
 
+        from runtime import aws
+
         try:
             return int(self._client().head_object(Bucket=self._bucket, Key=self._key(key))["ContentLength"])
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+            if aws.is_absent(self._client(), error, self._bucket, self._key(key)):
                 return None
             raise SnapshotError(f"{self.uri(key)}: {error}") from error
 

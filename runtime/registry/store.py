@@ -202,10 +202,12 @@ class PackageStore:
         def read(s3: Any) -> bytes | None:
             from botocore.exceptions import ClientError
 
+            from runtime import aws
+
             try:
                 answer = s3.get_object(Bucket=self._settings.model_bucket, Key=key)
             except ClientError as error:
-                if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                if aws.is_absent(s3, error, self._settings.model_bucket, key):
                     return None
                 raise
             with contextlib.closing(answer["Body"]) as body:

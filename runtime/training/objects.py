@@ -19,7 +19,6 @@ T = TypeVar("T")
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 10.0
 MOST_KEYS: Final = 1_000_000
-_ABSENT: Final = ("404", "NoSuchKey", "NotFound")
 # What another try cannot mend: a wrong name, missing rights, a missing key.
 _FINAL: Final = (
     "NoSuchBucket",
@@ -101,10 +100,12 @@ class S3Store:
         def read(s3: Any) -> bytes | None:
             from botocore.exceptions import ClientError
 
+            from runtime import aws
+
             try:
                 answer = s3.get_object(Bucket=self._bucket, Key=self._key(key))
             except ClientError as error:
-                if error.response["Error"]["Code"] in _ABSENT:
+                if aws.is_absent(s3, error, self._bucket, self._key(key)):
                     return None
                 raise
             with contextlib.closing(answer["Body"]) as body:

@@ -156,6 +156,25 @@ def test_no_policy_of_a_workload_has_a_wildcard_action_or_resource(name: str) ->
             assert [action for action in statement["Action"] if "*" in action] == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_who_reads_or_writes_objects_may_list_exactly_them(name: str) -> None:
+    """S3 answers 403 instead of 404 for an object that is not there to whoever may not list it."""
+    for workload in workloads(name):
+        listed = {
+            (grant.on, f"/{prefix}")
+            for grant in workload.grants
+            if "s3:ListBucket" in grant.actions
+            for prefix in grant.prefixes
+        }
+        touched = {
+            (grant.on, path)
+            for grant in workload.grants
+            if {"s3:GetObject", "s3:PutObject"} & set(grant.actions)
+            for path in grant.paths
+        }
+        assert touched == listed, workload.name
+
+
 def test_serving_reads_packages_and_nothing_else_of_the_registry() -> None:
     policy = policy_of(build("smb"), "serving")
     model = arns()["bucket:model"]
