@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -61,5 +62,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except FalajError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        _fail(str(error), 2 if isinstance(error, InputError) else 1)
+    except BrokenPipeError:  # whoever read the output has read enough
+        raise
+    except Exception as error:
+        from runtime.ingestion.outage import first_line, is_outage
+
+        if not isinstance(error, OSError) and not is_outage(error):
+            raise
+        _fail(f"{first_line(error)}; the same command does what is left, once that is mended", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """One line, whatever stands in it: names of files and columns are given from outside, and may steer a terminal."""
+    click.echo(f"error: {''.join(each if each.isprintable() else ' ' for each in message)}", err=True)
+    sys.exit(code)

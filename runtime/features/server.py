@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from runtime import metrics
 from runtime.errors import FalajError
 from runtime.features.encoding import Scalar
 from runtime.features.errors import OnlineStoreAwayError, OnlineStoreError, RequestError, UnknownFeatureError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+LATENCY_BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -85,6 +89,13 @@ class FeatureApplication:
 
     def __init__(self, reader: AsyncOnlineReader) -> None:
         self._reader = reader
+        requests = metrics.counter(
+            "falaj_features_requests_total", "Requests for online features by outcome", ("outcome",)
+        )
+        self._outcomes = {outcome: requests.labels(outcome) for outcome in ("ok", "refused", "unknown", "error")}
+        self._seconds = metrics.histogram(
+            "falaj_features_request_seconds", "Time of a request for online features", buckets=LATENCY_BUCKETS_SECONDS
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -101,7 +112,8 @@ class FeatureApplication:
         route = (scope["method"], scope["path"])
         try:
             if route == ("POST", "/get-online-features"):
-                return 200, await self._online_features(receive), b"application/json"
+                with self._counted():
+                    return 200, await self._online_features(receive), b"application/json"
             if route == ("GET", "/health"):
                 await self._reader.open()
                 return 200, b"{}", b"application/json"
@@ -114,6 +126,23 @@ class FeatureApplication:
         except FalajError as error:
             return _status(error), _encoder.encode({"detail": str(error)}), b"application/json"
         return 404, _encoder.encode({"detail": f"no {route[0]} {route[1][:100]} here"}), b"application/json"
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a request: ``refused`` and ``unknown`` (version or feature) are the caller's, ``error`` is not."""
+        began, outcome = time.perf_counter(), "error"
+        try:
+            yield
+            outcome = "ok"
+        except UnknownFeatureError:
+            outcome = "unknown"
+            raise
+        except RequestError:
+            outcome = "refused"
+            raise
+        finally:
+            self._outcomes[outcome].inc()
+            self._seconds.observe(time.perf_counter() - began)
 
     async def _online_features(self, receive: Receive) -> bytes:
         body = await _body(receive)
@@ -170,8 +199,6 @@ def serve(settings: Settings, project: str, *, port: int) -> None:
     Raises OSError where a port is taken.
     """
     import uvicorn
-
-    from runtime import metrics
 
     with metrics.exporter(settings):
         uvicorn.run(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import metrics
+from runtime.errors import FalajError
 from runtime.ingestion import quarantine, sources
-from runtime.ingestion.errors import QualityGateError
+from runtime.ingestion.errors import QualityGateError, SourceError
 from runtime.ingestion.known_keys import unknown
 from runtime.ingestion.lake import FILE_PROPERTY, LakeTable, retry_conflicts
 from runtime.ingestion.outage import Patience
@@ -60,11 +63,23 @@ def ingest_file(
     QualityGateError when too many of its records fail, ContractError, OutageError; then the table is as it was.
     """
     patience = patience or Patience(limit_seconds=60)
+    with _counted(contract):
+        result = _ingest(lake, settings, contract, source, sha256, patience)
+    count_file(contract, "already" if result.already_ingested else "taken")
+    return result
+
+
+def _ingest(
+    lake: Lake, settings: Settings, contract: Contract, source: str | Path, sha256: str | None, patience: Patience
+) -> BatchResult:
     read = patience.call("s3", lambda: sources.read(source, settings, csv_nulls=contract.csv_nulls, sha256=sha256))
     table = patience.call("catalogue", lambda: lake.open(contract))
     if _property(read.digest) in table.properties:
         return _already(read, table)
-    checked = check(prepared(read.records, contract), contract)
+    try:
+        checked = check(prepared(read.records, contract), contract)
+    except SourceError as error:
+        raise SourceError(f"{read.uri}: {error}") from error
     refused = len(checked.reasons) + len(read.malformed)
     uri = patience.call("s3", lambda: quarantine.store(settings, contract, read, checked))
     count(contract, "refused", refused)
@@ -91,6 +106,23 @@ def count(contract: Contract, outcome: str, records: int) -> None:
     metrics.counter(
         "falaj_ingestion_records_total", "Records by table and what became of them.", ["table", "outcome"]
     ).labels(contract.table, outcome).inc(records)
+
+
+def count_file(contract: Contract, outcome: str) -> None:
+    """Counts a file by what became of it: taken, already, gated, refused, or failed for another reason."""
+    metrics.counter(
+        "falaj_ingestion_files_total", "Files by table and what became of them.", ["table", "outcome"]
+    ).labels(contract.table, outcome).inc()
+
+
+@contextmanager
+def _counted(contract: Contract) -> Iterator[None]:
+    try:
+        yield
+    except FalajError as error:
+        refused = "refused" if isinstance(error, SourceError) else "failed"
+        count_file(contract, "gated" if isinstance(error, QualityGateError) else refused)
+        raise
 
 
 def _commit(table: LakeTable, source: sources.Source, rows: polars.DataFrame, refused: int) -> int | None:

@@ -60,6 +60,7 @@ def file(contract: str, sources: tuple[str, ...], sha256: str | None, as_json: b
     """
     if sha256 is not None and len(sources) > 1:
         raise click.UsageError("--sha256 is for one file")
+    from runtime import metrics
     from runtime.ingestion.batch import BatchResult, ingest_file
     from runtime.ingestion.contract import load_contract
     from runtime.ingestion.lake import Lake
@@ -70,7 +71,8 @@ def file(contract: str, sources: tuple[str, ...], sha256: str | None, as_json: b
     def one(source: str) -> BatchResult:
         return ingest_file(lake, settings, taken, source, sha256=sha256)
 
-    results = _with_progress(sources, one, as_json)
+    with metrics.exporter(settings):
+        results = _with_progress(sources, one, as_json)
     for result in results if as_json else []:
         click.echo(json.dumps(vars(result)))
     if not as_json:
@@ -107,7 +109,7 @@ def file(contract: str, sources: tuple[str, ...], sha256: str | None, as_json: b
 @click.option("--poll-records", type=click.IntRange(1, 10_000), default=1_000, show_default=True)
 @click.option("--idle", "idle_seconds", type=click.FloatRange(0), help="End when nothing has come for so many seconds.")
 @click.option("--late", type=click.Choice(["keep", "refuse"]), default="keep", show_default=True)
-@click.option("--allowed-lateness-minutes", type=click.FloatRange(0), default=360.0, show_default=True)
+@click.option("--allowed-lateness-minutes", type=click.FloatRange(0, 5_256_000), default=360.0, show_default=True)
 @click.option("--outage-limit-seconds", type=click.FloatRange(0), default=900.0, show_default=True)
 @_as_json
 def stream(
@@ -172,11 +174,13 @@ def dead_letters(limit: int, redrive: bool, discard: bool, as_json: bool) -> Non
             json.dumps(shown) if as_json else f"{shown['shard']} {shown['position']}: {'; '.join(shown['reasons'])}"
         )
 
-    taken = receive(settings, limit, take)
+    taken, foreign = receive(settings, limit, take)
     if producer is not None:
         producer.close()
     if not as_json:
         click.echo(f"{taken} {'sent again' if redrive else 'discarded'}")
+    if foreign:
+        click.echo(f"{foreign} messages are no dead letters and were left on the queue", err=True)
 
 
 @group.command()

@@ -10,7 +10,10 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from runtime.ingestion.errors import StreamError
 from runtime.ingestion.ports import Record
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_INLINE_BYTES: Final = 128 * 1024
 """SQS takes 256 KiB a message and a batch; base64 adds a third."""
+_KEPT: Final = "dead-letters/"
 _MESSAGES_PER_CALL: Final = 10
 _BYTES_PER_CALL: Final = 240 * 1024
 
@@ -78,39 +82,72 @@ class DeadLetterQueue:
     def _keep(self, record: Record) -> str:
         from runtime.aws import client
 
-        key = f"dead-letters/{self._stream.replace('/', '-')}/{record.shard}/{record.position}"
+        key = f"{_KEPT}{self._stream.replace('/', '-')}/{record.shard}/{record.position}"
         client(self._settings, "s3").put_object(Bucket=self._settings.lake_bucket, Key=key, Body=record.value)
         return f"s3://{self._settings.lake_bucket}/{key}"
 
 
-def receive(settings: Settings, limit: int, take: Callable[[dict[str, Any]], None]) -> int:
-    """Hands up to ``limit`` dead letters to ``take`` and deletes each once it returned; gives back how many."""
+class _Message(msgspec.Struct):
+    stream: str
+    shard: str
+    position: str
+    arrived_at: str
+    reasons: list[str]
+    value_base64: str = ""
+    value_uri: str = ""
+
+
+def receive(settings: Settings, limit: int, take: Callable[[dict[str, Any]], None]) -> tuple[int, int]:
+    """Hands up to ``limit`` dead letters to ``take`` and deletes each once it returned.
+
+    Gives back how many, and how many messages are no dead letters: those stay on the queue, for whoever sent them.
+    """
     from runtime.aws import client
 
     settings.require("dead_letter_queue_url")
-    sqs, taken = client(settings, "sqs"), 0
-    while taken < limit:
+    sqs, taken, foreign = client(settings, "sqs"), 0, 0
+    while taken + foreign < limit:
         answer = sqs.receive_message(
-            QueueUrl=settings.dead_letter_queue_url, MaxNumberOfMessages=min(_MESSAGES_PER_CALL, limit - taken)
+            QueueUrl=settings.dead_letter_queue_url,
+            MaxNumberOfMessages=min(_MESSAGES_PER_CALL, limit - taken - foreign),
         )
         messages = answer.get("Messages", [])
         if not messages:
             break
         for message in messages:
-            take(json.loads(message["Body"]))
+            try:
+                letter = msgspec.json.decode(message["Body"], type=_Message)
+            except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+                foreign += 1
+                continue
+            take(msgspec.structs.asdict(letter))
             sqs.delete_message(QueueUrl=settings.dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"])
             taken += 1
-    return taken
+    return taken, foreign
 
 
 def value_of(settings: Settings, message: dict[str, Any]) -> bytes:
-    """The record of a dead letter."""
-    if "value_base64" in message:
-        return base64.b64decode(message["value_base64"])
+    """The record of a dead letter.  Raises StreamError where it is not to be had; the letter then stays."""
+    from botocore.exceptions import ClientError
+
     from runtime.aws import client
 
-    bucket, _, key = str(message["value_uri"]).removeprefix("s3://").partition("/")
-    value: bytes = client(settings, "s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    where = f"dead letter {message['shard']} {message['position']}"
+    if not (uri := message["value_uri"]):
+        try:
+            return base64.b64decode(message["value_base64"], validate=True)
+        except ValueError as error:
+            raise StreamError(f"{where}: its record is damaged ({error}); --discard takes it off the queue") from None
+    kept = f"s3://{settings.lake_bucket}/{_KEPT}"
+    if not uri.startswith(kept):
+        raise StreamError(f"{where}: its record is said to be elsewhere than in {kept}; --discard takes it off")
+    key = uri.removeprefix(f"s3://{settings.lake_bucket}/")
+    try:
+        value: bytes = client(settings, "s3").get_object(Bucket=settings.lake_bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        raise StreamError(f"{where}: {uri}: {error.response['Error']['Code']}; --discard takes it off") from None
     return value
 
 

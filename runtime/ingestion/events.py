@@ -78,5 +78,8 @@ def decode(value: bytes) -> Event:
         raise PoisonedError(f"id: {len(envelope.id)} characters; allowed: 1 to {MAX_ID_CHARACTERS}")
     if envelope.time.tzinfo is None:
         raise PoisonedError("time: no zone")
-    time = envelope.time.astimezone(datetime.UTC)
+    try:
+        time = envelope.time.astimezone(datetime.UTC)
+    except OverflowError:
+        raise PoisonedError("time: outside the years 1 to 9999 in UTC") from None
     return Event(envelope.id, envelope.type, envelope.source, time, data)

@@ -104,6 +104,11 @@ class KafkaStreamConsumer:
         from confluent_kafka import TopicPartition
 
         if start.after is not None:
+            if not start.after.isdecimal():
+                raise StreamError(
+                    f"Kafka topic {self._topic}, partition {partition}: position {start.after[:40]} is no offset: the "
+                    "checkpoint is of another stream; `--from TIME` reads again from there, nothing comes in twice"
+                )
             return int(start.after) + 1
         if start.at is None:
             return _LOGICAL_BEGINNING

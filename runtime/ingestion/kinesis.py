@@ -144,9 +144,10 @@ class KinesisConsumer:
             return getattr(self._kinesis, operation)(**request)
         except ClientError as error:
             if (code := error.response["Error"]["Code"]) in _GONE:
-                raise StreamError(
-                    f"Kinesis stream {self._stream}: {operation}: {code}; check FALAJ_STREAM_ENDPOINT"
-                ) from error
+                todo = "check FALAJ_STREAM_ENDPOINT"
+                if "StartingSequenceNumber" in request and code == "InvalidArgumentException":
+                    todo += ", or, if it was made anew, read again with --from TIME: nothing comes in twice"
+                raise StreamError(f"Kinesis stream {self._stream}: {operation}: {code}; {todo}") from error
             raise
 
 

@@ -105,13 +105,14 @@ class Outage:
         away = now - self._since
         if away + self._pause > self._patience.limit_seconds:
             raise OutageError(
-                f"{self._service} has been away for {away:.0f} s ({_first_line(error)}); nothing is lost: run again "
+                f"{self._service} has been away for {away:.0f} s ({first_line(error)}); nothing is lost: run again "
                 "once it is back"
             ) from error
         self._patience.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads callers, guards nothing)
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """An error of a client in one line, which is all that most of them need."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,6 +19,13 @@ REASONS_PER_RECORD: Final = 8
 _TRUE: Final = ("true", "t", "1", "yes")
 _FALSE: Final = ("false", "f", "0", "no")
 _ZONED: Final = r"(Z|[+-]\d\d:?\d\d)$"
+_MOMENTS: Final = (
+    datetime.datetime(1, 1, 2, tzinfo=datetime.UTC),
+    datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC),
+)
+"""What Python's own times can hold in every zone.  Polars reads more, which would end whoever takes it out again."""
+_EARLIEST_EVENT: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+"""The online store orders rows by their seconds since then."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,9 @@ def check(given: pl.DataFrame, contract: Contract) -> Checked:
             reasons[place].append(f"{name}: not {_in_words(kind)}")
             unreadable.add((place, name))
     typed = pl.DataFrame(columns)
+    if contract.event_time is not None:
+        for place in (typed[contract.event_time] < _EARLIEST_EVENT).fill_null(False).arg_true().to_list():
+            reasons[place].append(f"{contract.event_time}: before 1970")
     for place, column, text in _violations(typed, contract):
         if (place, column) not in unreadable and len(reasons[place]) < REASONS_PER_RECORD:
             reasons[place].append(f"{column}: {text}" if column else text)
@@ -103,8 +114,17 @@ def _check_columns(given: list[str], contract: Contract) -> None:
 
 def _converted(given: pl.Series, kind: Any) -> pl.Series:
     """``given`` as ``kind``; null where that cannot be."""
-    if given.dtype == kind:
-        return given
+    converted = given if given.dtype == kind else _cast(given, kind)
+    if kind.is_float():
+        keep = pl.col(given.name).is_finite()
+    elif isinstance(kind, pl.Datetime):
+        keep = pl.col(given.name).is_between(*_MOMENTS)
+    else:
+        return converted
+    return converted.to_frame().select(pl.when(keep).then(pl.col(given.name))).to_series()
+
+
+def _cast(given: pl.Series, kind: Any) -> pl.Series:
     if given.dtype == pl.String:
         if kind == pl.Boolean:
             lower = pl.col(given.name).str.to_lowercase()
@@ -122,14 +142,30 @@ def _converted(given: pl.Series, kind: Any) -> pl.Series:
             return whole if whole.null_count() == given.null_count() else whole.fill_null(_whole(given, kind))
     if given.dtype == pl.Null:
         return given.cast(kind)
+    if kind == pl.Boolean and given.dtype.is_integer():
+        return _cast(given.cast(pl.String), kind)
     if kind.is_integer() and given.dtype.is_float():
         return _whole(given, kind)
-    if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone is None:
-        return _nothing(given.name, kind, len(given))  # whose hour is it?
+    if not _is_same_thing(given.dtype, kind):
+        return _nothing(given.name, kind, len(given))
     try:
         return given.cast(kind, strict=False)
-    except pl.exceptions.InvalidOperationError:
+    except pl.exceptions.PolarsError:  # bytes that are no text, among others
         return _nothing(given.name, kind, len(given))
+
+
+def _is_same_thing(given: Any, kind: Any) -> bool:
+    """Whether a cast keeps what a value means: polars casts a number to a time, and a time to a number, without asking.
+
+    A time without its zone is none: whose hour is it?
+    """
+    if isinstance(kind, pl.Datetime):
+        return isinstance(given, pl.Datetime) and given.time_zone is not None
+    if kind == pl.Date:
+        return bool(given.is_temporal())
+    if kind.is_numeric():
+        return given == pl.String or bool(given.is_numeric())
+    return kind != pl.Boolean and not given.is_nested()
 
 
 def _nothing(name: str, kind: Any, height: int) -> pl.Series:

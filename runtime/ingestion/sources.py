@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
+import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from runtime.ingestion.errors import SourceError
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1 << 30
 """A file, unpacked.  It is held in memory, because it is taken whole or not at all."""
 MAX_LINE_BYTES: Final = 1 << 20
+MAX_COLUMNS: Final = 2_000
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_OTHER_ENCODINGS: Final = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
 FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
@@ -73,9 +79,11 @@ def read(
         return Source(name, digest, _parquet(name, content, max_bytes), [])
     if not content.strip():
         raise SourceError(f"{name}: is empty")
+    if content.startswith(_OTHER_ENCODINGS) or b"\x00" in content[:4]:
+        raise SourceError(f"{name}: is not UTF-8 text; write it again in UTF-8")
     if not content.endswith(b"\n"):
         raise SourceError(f"{name}: is truncated: its last line has no end; send it again, whole")
-    records, malformed = _csv(name, content, csv_nulls) if kind == "csv" else _json_lines(content)
+    records, malformed = _csv(name, content, csv_nulls) if kind == "csv" else _json_lines(name, content)
     return Source(name, digest, records, malformed)
 
 
@@ -106,8 +114,11 @@ def frame_of(records: list[dict[str, str | None]]) -> polars.DataFrame:
 
 def _from_disk(path: Path, max_bytes: int) -> bytes:
     try:
-        if path.stat().st_size > max_bytes:
-            raise SourceError(f"{path}: {path.stat().st_size:,} bytes; allowed: {max_bytes:,}; split it")
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise SourceError(f"{path}: is no plain file; name a file, and each one of a directory")
+        if about.st_size > max_bytes:
+            raise SourceError(f"{path}: {about.st_size:,} bytes; allowed: {max_bytes:,}; split it")
         return path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
@@ -148,6 +159,8 @@ def _unpacked(name: str, content: bytes, max_bytes: int) -> tuple[str, bytes]:
                 return Path(name).stem, _bounded(name, stream.read(max_bytes + 1), max_bytes)
     except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise SourceError(f"{name}: is truncated or damaged: {error}; send it again, whole") from error
+    except RuntimeError as error:  # a password, or a method that this cannot read
+        raise SourceError(f"{name}: cannot be unpacked: {error}; pack it with deflate and no password") from error
     return name, content
 
 
@@ -164,6 +177,7 @@ def _parquet(name: str, content: bytes, max_bytes: int) -> polars.DataFrame:
 
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        _check_width(name, file.metadata.num_columns)
         size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
         if size > max_bytes:
             raise SourceError(f"{name}: {size:,} bytes when unpacked; allowed: {max_bytes:,}; split it")
@@ -195,7 +209,10 @@ def _csv(name: str, content: bytes, nulls: tuple[str, ...]) -> tuple[polars.Data
             ),
         )
     except pyarrow.ArrowException as error:
-        raise SourceError(f"{name}: is no CSV: {str(error).splitlines()[0][:200]}") from error
+        text = str(error).splitlines()[0][:200]
+        if "straddling" in text:  # larger than the blocks that it is read by
+            text = f"a record is over {MAX_LINE_BYTES:,} bytes, or a quote is never closed"
+        raise SourceError(f"{name}: is no CSV: {text}") from error
     records = pl.from_arrow(table)
     assert isinstance(records, pl.DataFrame)
     return records, malformed
@@ -208,23 +225,41 @@ def _header(name: str, content: bytes) -> list[str]:
         line = content[: content.index(b"\n")].decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError as error:
         raise SourceError(f"{name}: is not UTF-8 text") from error
-    columns = next(csv.reader([line]), [])
+    try:
+        columns = next(csv.reader([line]), [])
+    except csv.Error as error:
+        raise SourceError(f"{name}: is no CSV: its first line: {error}") from error
+    _check_width(name, len(columns))
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice or not all(columns):
         raise SourceError(f"{name}: its first line must name each column once; {', '.join(twice) or 'one has no name'}")
     return columns
 
 
-def _json_lines(content: bytes) -> tuple[polars.DataFrame, list[tuple[str, str]]]:
+def _json_lines(name: str, content: bytes) -> tuple[polars.DataFrame, list[tuple[str, str]]]:
     records, malformed = [], []
-    for line in content.splitlines():
+    columns: set[str] = set()
+    for line in content.removeprefix(_BYTE_ORDER_MARK).splitlines():
         if not line.strip():
             continue
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise ValueError(f"{len(line):,} bytes in a line; allowed: {MAX_LINE_BYTES:,}")
-            records.append(flat_record(json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            reason = "not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
-            malformed.append((reason, line[:MAX_LINE_BYTES].decode(errors="replace")))
+            record = flat_record(msgspec.json.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            malformed.append(("not JSON", line.decode(errors="backslashreplace")))
+        except ValueError as error:
+            malformed.append((str(error), line.decode(errors="backslashreplace")))
+        else:
+            records.append(record)
+            columns.update(record)
+            _check_width(name, len(columns))
+    if not records and malformed:
+        raise SourceError(f"{name}: none of its {len(malformed)} lines is a record; the first: {malformed[0][0]}")
     return frame_of(records), malformed
+
+
+def _check_width(name: str, columns: int) -> None:
+    """Raises SourceError for a file whose records would fill the memory with columns."""
+    if columns > MAX_COLUMNS:
+        raise SourceError(f"{name}: more than {MAX_COLUMNS:,} columns; leave out those that its contract has not")

@@ -77,12 +77,12 @@ def triage(
     times = checked.accepted[contract.event_time].to_list() if contract.event_time else [now] * checked.accepted.height
     sources = [events[place][0] for place in checked.places]
     for place, (record, time) in enumerate(zip(sources, times, strict=True)):
-        if time > now + rules.future_tolerance:
+        if time - now > rules.future_tolerance:
             ahead = round((time - now).total_seconds())
             dead.append(("future", DeadLetter(record, (f"{contract.event_time}: {ahead} s in the future",))))
             continue
         reached = newest.get(record.shard, time)
-        is_late = time < reached - rules.allowed_lateness
+        is_late = reached - time > rules.allowed_lateness
         if is_late and rules.late == "refuse":
             behind = round((reached - time).total_seconds())
             dead.append(("late", DeadLetter(record, (f"{contract.event_time}: {behind} s behind its shard",))))

@@ -19,7 +19,7 @@ from runtime.lineage.steps import Step, step
 from runtime.registry import assembly
 from runtime.registry.audit import AuditLog, Event, Record, approvals
 from runtime.registry.card import ModelCard
-from runtime.registry.errors import GatesFailed, PackageError, RequestError, SignatureError
+from runtime.registry.errors import EnvelopeError, GatesFailed, PackageError, RequestError, SignatureError
 from runtime.registry.fairness import slice_report
 from runtime.registry.gates import Approval, Evidence, GatePolicy, GateReport, SkewEvidence, judge
 from runtime.registry.intervals import Scores, difference_with_intervals, metrics_with_intervals
@@ -327,7 +327,7 @@ def _last_promotion(records: tuple[Record, ...], alias: str) -> Record | None:
 def _counted_refusals() -> Iterator[None]:
     try:
         yield
-    except (SignatureError, PackageError) as error:
-        kind = "signature" if isinstance(error, SignatureError) else "package"
+    except (SignatureError, PackageError, EnvelopeError) as error:
+        kind = type(error).__name__.removesuffix("Error").lower()
         metrics.counter("falaj_registry_refusals_total", "Packages that were refused.", ("kind",)).labels(kind).inc()
         raise

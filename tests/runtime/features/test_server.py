@@ -146,6 +146,19 @@ def test_a_bad_request_gets_a_clear_answer(live: Materialisation, fast_port: int
         assert "Traceback" not in document["detail"]
 
 
+def test_requests_are_counted_by_what_became_of_them(live: Materialisation, fast_port: int) -> None:
+    for _ in range(2):
+        assert post(fast_port, json.dumps({"feature_service": SERVICE, "entities": ENTITIES}).encode())[0] == 200
+    for body, *_ in BAD_REQUESTS:
+        post(fast_port, body)
+    counted = get(fast_port, "/metrics")[1].splitlines()
+    by_status = [status for _, status, _ in BAD_REQUESTS]
+    numbers = {"ok": 2, "unknown": by_status.count(404), "refused": by_status.count(422), "error": 0}
+    for outcome, number in numbers.items():
+        assert f'falaj_features_requests_total{{outcome="{outcome}"}} {number}.0' in counted
+    assert f"falaj_features_request_seconds_count {sum(numbers.values())}.0" in counted
+
+
 def test_health_metrics_and_other_paths(live: Materialisation, fast_port: int) -> None:
     assert get(fast_port, "/health") == (200, "{}")
     assert get(fast_port, "/nothing")[0] == 404
@@ -160,6 +173,8 @@ def test_a_store_without_the_project_is_no_healthy_server(online: Settings, fast
     status, text = get(fast_port, "/health")
     assert status == 503
     assert "no live generation" in text
+    assert post(fast_port, json.dumps({"feature_service": SERVICE, "entities": ENTITIES}).encode())[0] == 503
+    assert 'falaj_features_requests_total{outcome="error"} 1.0' in get(fast_port, "/metrics")[1]
 
 
 def test_the_server_follows_a_flip(

@@ -135,6 +135,14 @@ def test_a_mended_file_is_taken_after_the_gate_refused_it(lake: Lake, settings: 
     assert ingest(lake, settings, write_csv(tmp_path / "a.csv", rows)).accepted == 10
 
 
+def locked(archive: bytes) -> bytes:
+    """A zip archive that says that its file has a password."""
+    content = bytearray(archive)
+    for place in (6, archive.index(b"PK\x01\x02") + 8):
+        content[place] |= 1
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -149,6 +157,13 @@ def test_a_mended_file_is_taken_after_the_gate_refused_it(lake: Lake, settings: 
         ("a.csv", lambda content: content.replace(b"meter", b"gauge", 1), "missing: meter; unknown: gauge"),
         ("a.csv", lambda content: content.replace(b"meter", b"m\xfft", 1), "is not UTF-8"),
         ("a.txt", lambda content: content, r"allowed: \.csv"),
+        ("a.csv", lambda content: content.decode().encode("utf-16"), "is not UTF-8"),
+        ("a.csv", lambda content: content + b'x,"' + b"m" * (1 << 21) + b"\n", "over 1,048,576 bytes, or a quote is"),
+        ("a.csv", lambda content: b"a" * 200_000 + content, "is no CSV: its first line: field larger"),
+        ("a.csv", lambda content: b",".join(b"c%d" % n for n in range(3000)) + b"\n", "more than 2,000 columns"),
+        ("a.jsonl", lambda content: content, "none of its 21 lines is a record; the first: not JSON"),
+        ("a.jsonl", lambda content: b'{"litres": 1}\n', "missing: reading_id, meter, read_at"),
+        ("a.csv.zip", lambda content: locked(content), "cannot be unpacked: .*password"),
     ],
 )  # fmt: skip
 def test_a_truncated_or_foreign_file_is_refused_whole(
@@ -168,10 +183,46 @@ def test_a_truncated_or_foreign_file_is_refused_whole(
     content = {".gz": gzip.compress(text), ".zip": packed.getvalue(), ".parquet": packed.getvalue()}
     path = tmp_path / name
     path.write_bytes(damage(content.get(path.suffix, text)))
+    before = metrics.value("falaj_ingestion_files_total", table="water.readings", outcome="refused")
     with pytest.raises(SourceError, match=message) as raised:
         ingest(lake, settings, path)
+    assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
+    assert metrics.value("falaj_ingestion_files_total", table="water.readings", outcome="refused") == before + 1
     assert not any(key.startswith("falaj.file.") for key in lake.open(contract()).properties)
+
+
+def test_a_directory_is_no_file(lake: Lake, settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is no plain file"):
+        ingest(lake, settings, tmp_path)
+
+
+def test_what_became_of_files_is_counted(lake: Lake, settings: Settings, tmp_path: Path) -> None:
+    def counted() -> dict[str, float]:
+        return {
+            outcome: metrics.value("falaj_ingestion_files_total", table="water.readings", outcome=outcome)
+            for outcome in ("taken", "already", "gated")
+        }
+
+    before, good = counted(), write_csv(tmp_path / "a.csv", readings(5))
+    ingest(lake, settings, good)
+    ingest(lake, settings, good)
+    with pytest.raises(QualityGateError):
+        ingest(lake, settings, write_csv(tmp_path / "b.csv", [{**row, "litres": -1.0} for row in readings(5)]))
+    assert counted() == {outcome: number + 1 for outcome, number in before.items()}
+
+
+def test_a_refused_line_is_kept_whole_to_the_last_byte(
+    lake: Lake, settings: Settings, aws: Aws, tmp_path: Path
+) -> None:
+    path, long = tmp_path / "a.jsonl", b'{"meter": "' + b"m" * (1 << 20) + b'"}'
+    lines = [json.dumps(row).encode() for row in readings(8)] + [long, b"\xff?"]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    result = ingest(lake, settings, path, contract(max_failed_fraction=0.5))
+    assert (result.accepted, result.refused) == (8, 2)
+    bucket, _, key = str(result.quarantine_uri).removeprefix("s3://").partition("/")
+    kept = aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode().splitlines()
+    assert [json.loads(line)["text"] for line in kept[1:]] == [long.decode(), "\\xff?"]
 
 
 def test_a_file_that_is_not_the_one_that_was_sent_is_refused(lake: Lake, settings: Settings, tmp_path: Path) -> None:

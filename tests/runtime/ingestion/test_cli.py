@@ -15,7 +15,7 @@ from runtime.ingestion.kinesis import KinesisProducer
 from runtime.settings import Settings
 from tests.runtime.ingestion.test_consumer import encoded, ids
 from tests.support.readings import readings, write_csv
-from tests.support.runtime_servers import ROOT, environment
+from tests.support.runtime_servers import ROOT, Aws, environment
 
 CONTRACT = "tests.support.readings:READINGS"
 
@@ -64,6 +64,9 @@ def test_files_are_taken_listed_and_not_taken_twice(settings: Settings, tmp_path
         (("stream", CONTRACT, "--online", "json:nothing"), {}, 2, 'no online writer "json:nothing"'),
         (("stream", CONTRACT), {"FALAJ_STREAM_ENDPOINT": "nothing"}, 1, "error: Kinesis stream nothing: list_shards"),
         (("dead-letters",), {}, 2, "one of --redrive and --discard"),
+        (("dead-letters", "--discard"), {"FALAJ_AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, 1, "error: EndpointConn"),
+        (("tables",), {"FALAJ_CATALOG_URI": "postgresql://u:hidden@127.0.0.1:9/d"}, 1, "the same command does what is"),
+        (("file", CONTRACT, "a\x1b[2Jb\nc.csv"), {}, 2, "error: a [2Jb c.csv: cannot be read"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -72,6 +75,25 @@ def test_what_cannot_be_done_is_said_in_one_line(
     done = run(settings, "ingest", *arguments, **changes)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+    assert done.stderr.count("error: ") == 0 or done.stderr.count("\n") == 1
+
+
+def test_messages_that_are_no_dead_letters_stay_on_the_queue(settings: Settings, aws: Aws) -> None:
+    produce(settings, [b"not json"])
+    assert run(settings, "ingest", "stream", CONTRACT, "--idle", "1").returncode == 0
+    elsewhere = {"stream": "s", "shard": "a", "position": "1", "arrived_at": "", "reasons": [], "value_uri": "s3://x/y"}
+    queue, sqs = settings.dead_letter_queue_url, aws.client("sqs")
+    sqs.send_message(QueueUrl=queue, MessageBody="a note")
+    done = run(settings, "ingest", "dead-letters", "--redrive")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 sent again"), done.stderr
+    assert "1 messages are no dead letters and were left on the queue" in done.stderr
+    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(elsewhere))
+    refused = run(settings, "ingest", "dead-letters", "--redrive")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "dead letter a 1: its record is said to be elsewhere than in" in refused.stderr
+    counts = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert int(counts["ApproximateNumberOfMessages"]) + int(counts["ApproximateNumberOfMessagesNotVisible"]) == 2
 
 
 def test_a_failed_gate_ends_with_code_one_and_says_where_the_records_are(settings: Settings, tmp_path: Path) -> None:

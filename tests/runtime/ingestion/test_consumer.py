@@ -12,15 +12,17 @@ from typing import Any
 import polars as pl
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime import metrics
-from runtime.ingestion import events
+from runtime.ingestion import checkpoints, events
 from runtime.ingestion.consumer import ConsumerOptions, StreamIngestion, StreamResult
 from runtime.ingestion.contract import Contract
 from runtime.ingestion.errors import FencedError, OutageError, StreamError
 from runtime.ingestion.lake import Lake
-from runtime.ingestion.ports import StreamConsumer
-from runtime.ingestion.triage import Rules
+from runtime.ingestion.ports import Record, StreamConsumer
+from runtime.ingestion.triage import Rules, triage
 from runtime.settings import Settings
 from tests.support.memory_stream import MemoryStream
 from tests.support.readings import FIRST, contract, readings
@@ -136,6 +138,15 @@ def test_duplicates_in_different_batches_of_a_run_come_in_once(settings: Setting
         (event({**readings(1)[0], "litres": "wet"}), "litres: not a number"),
         (event({**readings(1)[0], "meter": None}), "meter: must not be empty"),
         (event(readings(1)[0], data={**readings(1)[0], "meter": "m" * 300_000}), "bytes; allowed"),
+        (event({**readings(1)[0], "litres": "NaN"}), "litres: not a number"),
+        (event({**readings(1)[0], "litres": "-Infinity"}), "litres: not a number"),
+        (event(readings(1)[0]).replace(b'"litres":', b'"litres":NaN,"was":'), "not JSON"),
+        (event({**readings(1)[0], "reading_id": None}, id="r0"), "id: differs from reading_id"),
+        (event(readings(1)[0]).replace(b"2024-03-01T00:00:00Z", b"9999-12-31T23:00:00-14:00"), "time: outside"),
+        (event(readings(1)[0], data={**readings(1)[0], "read_at": "0001-01-01T00:00:00Z"}), "read_at: not a time"),
+        (event(readings(1)[0], data={**readings(1)[0], "read_at": "9999-12-31T23:00:00-02:00"}), "read_at: not a time"),
+        (event(readings(1)[0], data={**readings(1)[0], "read_at": "1969-12-31T23:00:00Z"}), "read_at: before 1970"),
+        (b"", "not JSON"),
     ],
 )
 def test_a_bad_record_goes_to_the_dead_letters_and_the_rest_into_the_table(
@@ -152,6 +163,33 @@ def test_a_bad_record_goes_to_the_dead_letters_and_the_rest_into_the_table(
     else:
         assert base64.b64decode(letter["value_base64"]) == value
     assert (result.dead_letters, ids(settings)) == (1, [row["reading_id"] for row in good])
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.datetimes().map(str),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_ODD = st.sampled_from(["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "NaN", "1e999", "\x00", "\ud800", ""])
+
+
+@given(
+    envelope=st.dictionaries(st.sampled_from(["id", "time", "type", "data", "specversion"]), _JSON | _ODD, max_size=2),
+    data=st.dictionaries(st.sampled_from(["reading_id", "meter", "read_at", "litres", "x"]), _JSON | _ODD, max_size=2),
+    cut=st.integers(0, 400),
+)
+def test_whatever_a_record_holds_it_is_a_row_or_a_dead_letter_or_somebody_elses(
+    envelope: dict[str, Any], data: dict[str, Any], cut: int
+) -> None:
+    """One record must never end the consumer: it would come again at every start."""
+    row = readings(1)[0]
+    whole = {"specversion": "1.0", "id": row["reading_id"], "type": "falaj.water.read", "source": "/m"}
+    odd = {**whole, "time": row["read_at"], "data": {**row, **data}, **envelope}
+    values = [json.dumps(odd).encode(), json.dumps(odd).encode()[:cut], event(readings(1, start=9)[0])]
+    records = [Record("a", str(place), value, NOW) for place, value in enumerate(values)]
+    found = triage(records, contract(), Rules(), NOW, {})
+    assert found.rows.height + len(found.dead) + found.outcomes.get("other_type", 0) == 3
+    assert found.rows["read_at"].to_list()[-1] == FIRST
 
 
 def test_refused_records_are_counted_by_kind(settings: Settings) -> None:
@@ -231,6 +269,17 @@ def test_a_damaged_checkpoint_is_refused_and_a_replay_mends_it(settings: Setting
     consume(settings, MemoryStream(values), replay_from=FIRST)
     assert consume(settings, MemoryStream(values)).duplicates == 0
     assert len(ids(settings)) == 5
+
+
+@pytest.mark.parametrize("newest", [None, FIRST, NOW + datetime.timedelta(microseconds=5)])
+def test_a_checkpoint_cut_short_at_any_place_is_refused_and_counted(newest: datetime.datetime | None) -> None:
+    whole = checkpoints.Checkpoint("4959", "0123456789ab", newest)
+    assert checkpoints.decode("name", whole.encode()) == whole
+    before = metrics.value("falaj_ingestion_checkpoints_refused_total")
+    for length in range(len(whole.encode())):
+        with pytest.raises(StreamError, match="checkpoint name is damaged"):
+            checkpoints.decode("name", whole.encode()[:length])
+    assert metrics.value("falaj_ingestion_checkpoints_refused_total") - before == len(whole.encode())
 
 
 def test_two_consumers_of_one_shard_do_not_both_write(settings: Settings) -> None:

@@ -145,6 +145,13 @@ def test_an_endpoint_that_is_none_is_refused(given: str) -> None:
         endpoint(Settings(stream_endpoint=given, stream_engine="kafka"))
 
 
+def test_a_checkpoint_of_another_stream_is_refused_before_a_record_is_read() -> None:
+    consumer = KafkaStreamConsumer(Settings(stream_endpoint="127.0.0.1:9/events", stream_engine="kafka"))
+    with pytest.raises(StreamError, match=r"partition 0: position shard-7 is no offset.*--from TIME"):
+        consumer.begin({"0": Start(after="shard-7")})
+    consumer.close()
+
+
 def test_an_endpoint_names_servers_and_topic() -> None:
     assert endpoint(Settings(stream_endpoint="a:1,b:2/flights")) == ("a:1,b:2", "flights")
     assert endpoint(Settings(stream_endpoint="a:1")) == ("a:1", "events")

@@ -6,7 +6,9 @@ import datetime
 import json
 
 import pytest
+from botocore.stub import Stubber
 
+from runtime.aws import client
 from runtime.ingestion.errors import OutageError, StreamError
 from runtime.ingestion.kinesis import KinesisConsumer, KinesisProducer
 from runtime.ingestion.outage import Patience
@@ -84,6 +86,16 @@ def test_children_of_a_split_shard_are_found_behind_their_parent(settings: Setti
     shards = list(consumer.shards())
     assert len(shards) == 4
     assert shards.index(parent) < min(shards.index(shard) for shard in shards[2:])
+
+
+def test_a_position_of_another_stream_is_refused_and_says_how_to_go_on(settings: Settings) -> None:
+    """As AWS answers (API reference of GetShardIterator); the emulated account fails with a 500."""
+    consumer = KinesisConsumer(settings)
+    consumer.begin({"shardId-000000000000": Start(after="4959")})
+    with Stubber(client(settings, "kinesis")) as answers:
+        answers.add_client_error("get_shard_iterator", "InvalidArgumentException", http_status_code=400)
+        with pytest.raises(StreamError, match=r"InvalidArgumentException; .*--from TIME"):
+            consumer.poll(10, 0.0)
 
 
 def test_a_stream_that_is_not_there_is_named(settings: Settings) -> None:

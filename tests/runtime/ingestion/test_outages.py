@@ -16,8 +16,9 @@ from runtime.ingestion.kinesis import KinesisConsumer, KinesisProducer
 from runtime.ingestion.lake import Lake
 from runtime.ingestion.outage import Patience
 from runtime.settings import Settings
-from tests.runtime.ingestion.test_consumer import NOW, encoded, ids
+from tests.runtime.ingestion.test_consumer import NOW, encoded, ids, letters
 from tests.support.cuttable_proxy import CuttableProxy, cuttable
+from tests.support.memory_stream import MemoryStream
 from tests.support.readings import contract, readings, write_csv
 from tests.support.runtime_servers import Aws
 
@@ -84,6 +85,28 @@ def test_s3_away_at_a_commit_costs_nothing(settings: Settings, proxy: CuttablePr
     )
     assert result.accepted == COUNT
     assert ids(settings) == [row["reading_id"] for row in readings(COUNT)]
+    assert proxy.refused > 0
+
+
+def test_a_dead_letter_queue_that_is_away_is_waited_for(settings: Settings, proxy: CuttableProxy, aws: Aws) -> None:
+    def cut(name: str, _facts: dict[str, Any]) -> None:
+        if name == "started":
+            proxy.cut()
+            mender.start()
+
+    mender = threading.Thread(target=lambda: (proxy.wait_refused(), proxy.mend()))
+    ingestion = StreamIngestion(
+        through(settings, proxy),
+        contract(),
+        ConsumerOptions(idle_seconds=0, poll_seconds=0, outage_limit_seconds=120),
+        lake=Lake(settings),
+        stream=MemoryStream({"a": [b"no event", *encoded(readings(5))]}),
+        observe=cut,
+        now=lambda: NOW,
+    )
+    result = ingestion.run(threading.Event())
+    mender.join()
+    assert (result.accepted, result.dead_letters, len(letters(settings, aws))) == (5, 1, 1)
     assert proxy.refused > 0
 
 

@@ -38,12 +38,20 @@ NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
     [
         (pl.Int64, ["1", "-7", "5.0", "5.5", "x", "9" * 30], [1, -7, 5], "not a whole number in range"),
         (pl.Int32, ["1", "3000000000"], [1], "not a whole number in range"),
-        (pl.Float64, ["1.5", "-2", "1e3", "one"], [1.5, -2.0, 1000.0], "not a number"),
+        (pl.Float64, ["1.5", "-2", "1e3", "one", "NaN", "-inf", "1e999"], [1.5, -2.0, 1000.0], "not a number"),
         (pl.Boolean, ["true", "FALSE", "1", "no", "maybe"], [True, False, True, False], "not true or false"),
         (pl.Date, ["2024-02-29", "2023-02-29", "soon"], [datetime.date(2024, 2, 29)], "not a date"),
         (
             TIME,
-            ["2024-05-01T12:00:00Z", "2024-05-01T16:00:00+04:00", "2024-05-01T12:00:00", "noon"],
+            [
+                "2024-05-01T12:00:00Z",
+                "2024-05-01T16:00:00+04:00",
+                "2024-05-01T12:00:00",
+                "noon",
+                "0000-05-01T12:00:00Z",
+                "0001-01-01T00:00:00+04:00",
+                "9999-12-31T23:00:00-04:00",
+            ],
             [NOON, NOON],
             "not a time with its zone",
         ),
@@ -61,6 +69,33 @@ def test_text_is_read_as_the_contract_says_or_refused(
 def test_a_time_without_a_zone_is_refused_in_parquet_too() -> None:
     found, reasons = one(pa.Column(TIME), [datetime.datetime(2024, 5, 1)], pl.Datetime("us"))
     assert (found, reasons) == ([], {0: ["v: not a time with its zone"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "dtype"),
+    [
+        (TIME, [1_714_564_800], pl.Int64),
+        (TIME, [datetime.date(2024, 5, 1)], pl.Date),
+        (pl.Date, [19_844], pl.Int32),
+        (pl.Int64, [datetime.datetime(2024, 5, 1)], pl.Datetime("us")),
+        (pl.Float64, [True], pl.Boolean),
+        (pl.Float64, [float("nan")], pl.Float64),
+        (pl.Float32, [1e300], pl.Float64),
+        (pl.Boolean, [2], pl.Int64),
+        (pl.String, [b"\xff"], pl.Binary),
+        (pl.String, [["a"]], pl.List(pl.String)),
+        (pl.Int64, [[1]], pl.List(pl.Int64)),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_not_made_to_fit(kind: Any, values: list[Any], dtype: Any) -> None:
+    found, reasons = one(pa.Column(kind), values, dtype)
+    assert (found, list(reasons)) == ([], [0])
+
+
+def test_an_event_from_before_1970_is_refused_since_the_online_store_could_not_order_it() -> None:
+    times = ["1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"]
+    checked = check(pl.DataFrame({"reading_id": ["a", "b"], "meter": ["m", "m"], "read_at": times}), contract())
+    assert (checked.accepted["reading_id"].to_list(), checked.reasons) == (["b"], {0: ["read_at: before 1970"]})
 
 
 def test_a_fraction_is_no_whole_number_in_parquet_either() -> None:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from runtime import metrics
 from runtime.cli import cli
 from runtime.errors import FalajError
 from runtime.registry.audit import AuditLog
@@ -116,7 +117,9 @@ def test_a_model_goes_from_a_run_to_champion_by_commands(here: Here, tmp_path: P
     assert "signed arrivals" in done("sign", out)
     assert "arrivals version 1: s3://" in done("register", out, "--as", "layla")
 
+    before = metrics.value("falaj_registry_promotions_refused_total")
     refused = here.command("promote", "arrivals", "1", "--policy", policy, "--as", "omar")
+    assert metrics.value("falaj_registry_promotions_refused_total") == before + 1
     assert isinstance(refused.exception, GatesFailed) and "approvals" in str(refused.exception)
     assert here.registry.versions("arrivals")[0].aliases == ()
 
@@ -191,10 +194,12 @@ def test_a_tampered_package_is_not_registered(here: Here, tmp_path: Path) -> Non
     signature = signature_of(here.built, here.keys)
     graph = directory / "model/model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"\x01")
+    before = metrics.value("falaj_registry_refusals_total", kind="signature")
     with pytest.raises(SignatureError, match="altered"):
         here.registry.register(directory, signature, "layla")
     with pytest.raises(SignatureError, match="not signed"):
         here.registry.register(here.built.directory, None, "layla")
+    assert metrics.value("falaj_registry_refusals_total", kind="signature") == before + 2
     with pytest.raises(RequestError, match="no such model"):
         here.registry.versions("arrivals")
     assert here.actions() == []
@@ -207,8 +212,10 @@ def test_a_champion_is_never_taken_from_storage_that_was_tampered_with(here: Her
     s3, bucket = aws.client("s3"), here.settings.model_bucket
     key = f"packages/{here.settings.tenant}/arrivals/{here.built.digest}/0001.enc"
     s3.put_object(Bucket=bucket, Key=key, Body=s3.get_object(Bucket=bucket, Key=key)["Body"].read()[:-1] + b"\x00")
+    before = metrics.value("falaj_registry_refusals_total", kind="package")
     with pytest.raises(FalajError, match="altered"):
         here.registry.promote("arrivals", "1", POLICY, "omar")
+    assert metrics.value("falaj_registry_refusals_total", kind="package") == before + 1
     assert here.registry.versions("arrivals")[0].aliases == ()
 
 
