@@ -177,6 +177,16 @@ def test_a_store_without_the_project_is_no_healthy_server(online: Settings, fast
     assert 'falaj_features_requests_total{outcome="error"} 1.0' in get(fast_port, "/metrics")[1]
 
 
+def test_a_store_that_is_away_is_said_and_counted(online: Settings) -> None:
+    away = online.model_copy(update={"online_store_endpoint": f"127.0.0.1:{free_port()}"})
+    with serving(away) as port:
+        status, document = post(port, json.dumps({"feature_service": SERVICE, "entities": ENTITIES}).encode())
+        assert (status, set(document)) == (503, {"detail"})
+        assert "the online store does not answer" in document["detail"]
+        assert get(port, "/health")[0] == 503
+        assert 'falaj_features_requests_total{outcome="error"} 1.0' in get(port, "/metrics")[1]
+
+
 def test_the_server_follows_a_flip(
     online: Settings, declared: Declaration, snapshot: Snapshot, live: Materialisation, fast_port: int
 ) -> None:
