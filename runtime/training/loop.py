@@ -231,6 +231,9 @@ class TrainingLoop:
                 self._drain()
                 return True
             if (steps_between and progress.step % steps_between == 0) or (told is not None and told.save):
+                # A job that resumes does not tell of the steps in its checkpoint: they are in the journal before.
+                if self._drain():
+                    return True
                 self._save()
             self._saver.check()
         if self._workers.leads:

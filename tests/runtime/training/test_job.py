@@ -109,6 +109,7 @@ def test_a_worker_killed_at_random_loses_at_most_one_interval_and_changes_no_los
 ) -> None:
     spec = spec_of(made_up, tmp_path / "job", f"s3://{settings.model_bucket}/runs/killed-{seed}")
     kills, interval = 4, spec.configuration.checkpoints.every_steps
+    between = spec.configuration.checkpoints.steps_between
     with environment_of(settings):
         assert (
             run_workers(spec, workers=2, restarts=kills + 1, observe=KillAtRandom(kills, seed), settings=settings)
@@ -119,8 +120,8 @@ def test_a_worker_killed_at_random_loses_at_most_one_interval_and_changes_no_los
     lost = []
     for attempt in range(kills):
         logged = max((e["step"] for e in events(spec, "step") if e.get("attempt", 0) == attempt), default=-1)
-        # A step is logged once the one after it was done too, but for the last of an epoch.
-        done = logged + 1 if (logged + 1) % (STEPS // EPOCHS) == 0 else logged + 2
+        # A step is logged once the one after it was done too, but for the last of an epoch or before a checkpoint.
+        done = logged + 1 if (logged + 1) % (STEPS // EPOCHS) == 0 or (logged + 1) % between == 0 else logged + 2
         lost.append(done - resumed.get(attempt + 1, 0))
     assert max(entry.get("attempt", 0) for entry in events(spec, "started")) == kills
     assert max(lost) <= interval, lost

@@ -93,7 +93,7 @@ def test_a_job_whose_newest_checkpoint_is_damaged_uses_the_one_before(
     undisturbed: JobSpec, made_up: Path, tmp_path: Path
 ) -> None:
     spec = spec_of(made_up, tmp_path / "job")
-    assert run_alone(spec, Settings(), StopAfter(24)) == "interrupted"
+    assert run_alone(spec, Settings(), StopAfter(25)) == "interrupted"
     newest = sorted((tmp_path / "job" / "checkpoints").glob("step-*"))[-1]
     shard = next(newest.glob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -141,6 +141,24 @@ def test_checkpoints_by_time_are_taken_once_each(made_up: Path, tmp_path: Path) 
     assert len(steps) > 3
     # The end of an epoch, after 31 steps, is saved with its validation loss however short ago the last save was.
     assert not any(b - a < 2 and b % 31 for a, b in itertools.pairwise(steps))
+
+
+def test_a_checkpoint_holds_no_step_that_the_journal_does_not(
+    made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(made_up, tmp_path / "job")
+    saved, told = [], []
+    save = CheckpointSaver.save
+
+    def asked(self: CheckpointSaver, step: int, *state: Any) -> None:
+        saved.append(step)
+        told.append(len(curve(spec)))
+        save(self, step, *state)
+
+    monkeypatch.setattr(CheckpointSaver, "save", asked)
+    assert run_alone(spec, Settings()) == "finished"
+    assert len(saved) > 93 // 10
+    assert told == saved
 
 
 @pytest.mark.parametrize("interval", [1, 2, 3, 10])
