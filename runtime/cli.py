@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read the output has read enough
         raise
     except Exception as error:
-        from runtime.ingestion.outage import first_line, is_outage
+        from runtime.outages import first_line, is_outage
 
         if not isinstance(error, OSError) and not is_outage(error):
             raise

@@ -1,4 +1,4 @@
-"""Services that stay away for a while: told apart from mistakes, waited for within a limit, counted."""
+"""Services that stay away for a while: waited for within a limit, and counted."""
 
 from __future__ import annotations
 
@@ -10,50 +10,13 @@ from typing import Final, TypeVar
 
 from runtime import metrics
 from runtime.ingestion.errors import OutageError
+from runtime.outages import first_line, is_outage
 
 Answer = TypeVar("Answer")
 
 DEFAULT_LIMIT_SECONDS: Final = 900.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 15.0
-
-_MISTAKES: Final = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
-_THROTTLED: Final = frozenset(
-    {
-        "KMSThrottlingException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_AWAY: Final = {
-    ("botocore.exceptions", "ConnectionError"),
-    ("botocore.exceptions", "HTTPClientError"),
-    ("sqlalchemy.exc", "InterfaceError"),
-    ("sqlalchemy.exc", "OperationalError"),
-    ("psycopg", "OperationalError"),
-    ("redis.exceptions", "ConnectionError"),
-    ("redis.exceptions", "TimeoutError"),
-    ("valkey.exceptions", "ConnectionError"),
-    ("valkey.exceptions", "TimeoutError"),
-}
-"""Exceptions of clients that mean "not now", by name: none of these libraries is imported to look at an error."""
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether waiting may help: the service did not answer, answered with its own failure, or asked for patience."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict) and "Error" in response:  # botocore's ClientError
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or response["Error"].get("Code") in _THROTTLED
-    if isinstance(error, OSError):  # pyarrow raises it for S3 as well
-        return not isinstance(error, _MISTAKES)
-    return any((kind.__module__, kind.__name__) in _AWAY for kind in type(error).__mro__)
 
 
 @dataclass
@@ -110,9 +73,3 @@ class Outage:
             ) from error
         self._patience.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads callers, guards nothing)
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-
-
-def first_line(error: BaseException) -> str:
-    """An error of a client in one line, which is all that most of them need."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -20,8 +20,8 @@ from runtime.features.push import FeatureWriter
 from runtime.features.snapshots import Snapshot
 from runtime.features.valkey_store import connect, write_rows
 from runtime.ingestion.contract import Contract
-from runtime.ingestion.outage import is_outage
 from runtime.ingestion.ports import OnlineWriter
+from runtime.outages import is_outage
 from runtime.settings import Settings
 from tests.support.moto_server import free_port
 from tests.support.ride_project import RIDE_FINISHED, RIDES, at, ride_tables
