@@ -24,7 +24,7 @@ HOURS_PER_MONTH = 730
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 _GIB = 2**30
 
-INTERFACE_ENDPOINTS = {"nat": 6, "firewall": 15}
+INTERFACE_ENDPOINTS = {"nat": 6, "firewall": 18}
 """Interface endpoints in each zone, by kind of egress: what carries data or credentials, or all AWS traffic of a
 private cluster (``components.endpoint_policies``).  Gateway endpoints (S3, DynamoDB) are free."""
 EGRESS_GIB_PER_NODE = 20

@@ -24,12 +24,16 @@ PRIVATE_CLUSTER_SERVICES = (
     "eks-auth",
     "elasticloadbalancing",
     "events",
+    "glue",
     "kinesis-streams",
     "monitoring",
+    "sns",
     "sqs",
+    "ssm",
 )
 """What nodes, the autoscaler and the platform services call; with them the firewall sees no AWS API traffic at all.
-Source: EKS user guide, "Deploy private clusters with limited internet access"."""
+Sources: EKS user guide, "Deploy private clusters with limited internet access"; Karpenter's private clusters, for
+the machine images that it looks up in ssm.  The rest is what the roles of releases name (``workloads.py``)."""
 
 _IAM_PREFIX: Mapping[str, str] = {
     "ecr.api": "ecr",
@@ -39,8 +43,9 @@ _IAM_PREFIX: Mapping[str, str] = {
 }
 """Endpoint service -> prefix of its IAM actions, where they differ."""
 
-_PRINCIPAL_BOUND_SERVICES = frozenset({"autoscaling", "ec2", "elasticloadbalancing", "monitoring", "sts"})
-"""Their calls touch AWS's own resources (machine images) or none at all, so only the principal can be checked."""
+_PRINCIPAL_BOUND_SERVICES = frozenset({"autoscaling", "ec2", "elasticloadbalancing", "monitoring", "ssm", "sts"})
+"""Their calls touch AWS's own resources (machine images, public parameters) or none at all, so only the principal can
+be checked."""
 
 EKS_IMAGE_ACCOUNTS: Mapping[str, str] = {"me-central-1": "759879836304"}
 """Region -> AWS account whose registry holds the images of EKS add-ons.

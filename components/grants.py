@@ -176,15 +176,7 @@ class Stream:
                 ),
                 Grant("StreamKey", "key:lake", ENCRYPT, via_service="kinesis"),
             )
-        return (
-            Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
-            Grant(
-                "Produce",
-                "topics",
-                ("kafka-cluster:DescribeTopic", "kafka-cluster:WriteData"),
-                paths=(f"/{topic}", f"/{topic}.*"),
-            ),
-        )
+        return self._topics("Produce", topic, "kafka-cluster:WriteData")
 
     def consume(self, topic: str) -> tuple[Grant, ...]:
         if self.engine == "kinesis":
@@ -202,19 +194,20 @@ class Stream:
                 Grant("StreamKey", "key:lake", DECRYPT, via_service="kinesis"),
             )
         return (
-            Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
-            Grant(
-                "Consume",
-                "topics",
-                ("kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"),
-                paths=(f"/{topic}", f"/{topic}.*"),
-            ),
+            *self._topics("Consume", topic, "kafka-cluster:ReadData"),
             Grant(
                 "ConsumerGroup",
                 "groups",
                 ("kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"),
                 paths=(f"/{topic}.*",),
             ),
+        )
+
+    def _topics(self, sid: str, topic: str, action: str) -> tuple[Grant, ...]:
+        """``action`` on the topic and on those named after it, with the login at the brokers that it takes."""
+        return (
+            Grant("Connect", "stream", ("kafka-cluster:Connect", "kafka-cluster:DescribeCluster")),
+            Grant(sid, "topics", ("kafka-cluster:DescribeTopic", action), paths=(f"/{topic}", f"/{topic}.*")),
         )
 
 

@@ -222,11 +222,19 @@ def test_an_organisation_widens_endpoints_to_itself_and_no_further() -> None:
     assert condition == {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5", "aws:ResourceOrgID": "o-a1b2c3d4e5"}}
 
 
-@pytest.mark.parametrize("service", ["s3", "dynamodb", "kms", "secretsmanager", "sqs", "kinesis-streams"])
+@pytest.mark.parametrize(
+    "service", ["s3", "dynamodb", "glue", "kms", "secretsmanager", "sns", "sqs", "kinesis-streams"]
+)
 def test_data_services_also_check_whose_resource_it_is(service: str) -> None:
     endpoint = recorded("enterprise").named(f"net-endpoints-{service}", ENDPOINT)
     own = endpoint.statement("OwnPrincipalsAndResources")["Condition"]["StringEquals"]
     assert own["aws:ResourceAccount"] == "123456789012"
+
+
+@pytest.mark.parametrize("service", ["ec2", "ssm"])
+def test_machine_images_and_the_parameters_that_name_them_are_read_though_they_are_those_of_aws(service: str) -> None:
+    own = recorded("enterprise").named(f"net-endpoints-{service}", ENDPOINT).statement("OwnPrincipalsAndResources")
+    assert own["Condition"] == {"StringEquals": {"aws:PrincipalAccount": "123456789012"}}
 
 
 def test_image_layers_packages_and_add_on_images_still_come_through() -> None:
