@@ -46,7 +46,7 @@ OWN: Final[Mapping[str, str]] = {
 }
 """Series of the platform's services -> what it is."""
 
-DEAD_OUTCOMES: Final = ("future", "invalid", "poisoned")
+DEAD_OUTCOMES: Final = ("future", "invalid", "poisoned", "too_late")
 """Of a stream's records: what sends one to the dead-letter queue."""
 REFUSED_OUTCOMES: Final = ("gated", "refused", *DEAD_OUTCOMES)
 """What became of a record that is in no table: of files, whole ones too (gated)."""

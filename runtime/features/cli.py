@@ -83,7 +83,12 @@ def compute_command(reference: str, as_json: bool) -> None:
     ):
         snapshot = compute_snapshot(settings, project, declaration.catalogue, LakeTables(settings), progress=step)
         if run is not None:
-            provenance.record_snapshot(run, settings, project, declaration.catalogue, snapshot)
+            run.note(snapshot=snapshot.id, catalogue=snapshot.catalogue_digest)
+    # A run for each view: a view is made from its own tables, not from all that were read.
+    for file in snapshot.views:
+        with recorded(settings, "features.compute-view") as run:
+            if run is not None:
+                provenance.record_view(run, settings, project, declaration.catalogue, snapshot, file)
     export_snapshot(snapshot, now_seconds=time.time())
     if as_json:
         click.echo(json.dumps(asdict(snapshot)))

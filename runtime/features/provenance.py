@@ -37,20 +37,19 @@ def training_set_artifact(settings: Settings, made: TrainingSet) -> Artifact:
     return Artifact(Kind.TRAINING_SET, made.service, found.manifest_digest)
 
 
-def record_snapshot(
-    step: Step, settings: Settings, project: FeatureProject, catalogue: Catalogue, snapshot: Snapshot
+def record_view(
+    step: Step, settings: Settings, project: FeatureProject, catalogue: Catalogue, snapshot: Snapshot, file: ViewFile
 ) -> None:
-    """Curated tables in, one artifact per view out."""
-    _read_tables(step, snapshot.inputs)
+    """The tables that the view is computed from in, the view's rows out."""
+    tables = project.computations[file.view].tables
+    _read_tables(step, (table for table in snapshot.inputs if table.name in tables))
     step.note(snapshot=snapshot.id, catalogue=snapshot.catalogue_digest)
-    papers = {view.name: view for view in catalogue.views}
-    for file in snapshot.views:
-        view = papers[file.view]
-        step.made(
-            view_artifact(project.name, file.view, file.sha256),
-            {"uri": file.uri, "rows": file.rows, "owner": view.owner, "purpose": view.purpose, "pii": view.pii},
-            subjects=_view_subjects(settings, project, catalogue, snapshot, file),
-        )
+    view = next(view for view in catalogue.views if view.name == file.view)
+    step.made(
+        view_artifact(project.name, file.view, file.sha256),
+        {"uri": file.uri, "rows": file.rows, "owner": view.owner, "purpose": view.purpose, "pii": view.pii},
+        subjects=_view_subjects(settings, project, catalogue, snapshot, file),
+    )
 
 
 def record_training_set(step: Step, settings: Settings, project: FeatureProject, made: TrainingSet) -> None:

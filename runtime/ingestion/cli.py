@@ -64,12 +64,18 @@ def file(contract: str, sources: tuple[str, ...], sha256: str | None, as_json: b
     from runtime.ingestion.batch import BatchResult, ingest_file
     from runtime.ingestion.contract import load_contract
     from runtime.ingestion.lake import Lake
+    from runtime.ingestion.provenance import JOBS, record_file
+    from runtime.lineage.recording import recorded
 
     settings, taken = load_settings(), load_contract(contract)
     lake = Lake(settings)
 
     def one(source: str) -> BatchResult:
-        return ingest_file(lake, settings, taken, source, sha256=sha256)
+        with recorded(settings, f"{JOBS}batch") as step:
+            result = ingest_file(lake, settings, taken, source, sha256=sha256)
+            if step is not None:
+                record_file(step, settings, lake, taken, result)
+        return result
 
     with metrics.exporter(settings):
         results = _with_progress(sources, one, as_json)
@@ -126,6 +132,7 @@ def stream(
     from runtime.ingestion.contract import load_contract
     from runtime.ingestion.lake import Lake
     from runtime.ingestion.ports import stream_consumer
+    from runtime.ingestion.provenance import commit_recorder
     from runtime.ingestion.triage import Rules
 
     settings, taken = load_settings(), load_contract(contract)
@@ -138,8 +145,16 @@ def stream(
     source = stream_consumer(settings)
     try:
         with metrics.exporter(settings), _Display(as_json) as display:
+            lake = Lake(settings)
             ingestion = StreamIngestion(
-                settings, taken, options, lake=Lake(settings), stream=source, online=writer, observe=display.observe
+                settings,
+                taken,
+                options,
+                lake=lake,
+                stream=source,
+                online=writer,
+                observe=display.observe,
+                record=commit_recorder(settings, lake, taken),
             )
             result = ingestion.run(stop)
     finally:
@@ -251,7 +266,9 @@ def maintain(
     from runtime import metrics
     from runtime.ingestion.lake import Lake
     from runtime.ingestion.maintenance import Maintenance, MaintenanceOptions
+    from runtime.ingestion.provenance import JOBS, record_maintenance
     from runtime.ingestion.table_references import referenced_snapshots
+    from runtime.lineage.recording import recorded
 
     settings = load_settings()
     lake = Lake(settings)
@@ -270,7 +287,13 @@ def maintain(
             observe=display.observe,
         )
         chosen = [(name, lake.table(name)) for name in names] or list(lake.tables())
-        results = [maintenance.run(name, table) for name, table in chosen]
+        results = []
+        for name, table in chosen:
+            snapshot = table.current_snapshot()
+            with recorded(settings, f"{JOBS}maintain") as step:
+                results.append(maintenance.run(name, table))
+                if step is not None:
+                    record_maintenance(step, lake, name, snapshot.snapshot_id if snapshot else None)
     if as_json:
         for result in results:
             click.echo(json.dumps({"event": "result", **vars(result)}))

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -93,6 +93,17 @@ class StreamResult:
     positions: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Commit:
+    """What one commit added.  ``positions``: the last of each shard in it; ``batch`` is in the snapshot's summary."""
+
+    stream: str
+    batch: str
+    positions: Mapping[str, str]
+    snapshot_id: int
+    rows: pl.DataFrame
+
+
 @dataclass
 class _Batch:
     foreign_commits: int
@@ -117,6 +128,7 @@ class StreamIngestion:
         stream: StreamConsumer,
         online: OnlineWriter | None = None,
         observe: Observer = lambda _name, _facts: None,
+        record: Callable[[Commit], None] | None = None,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self._contract = contract
@@ -125,6 +137,7 @@ class StreamIngestion:
         self._stream = stream
         self._online = online
         self._observe = observe
+        self._record = record
         self._now = now
         self._patience = Patience(options.outage_limit_seconds)
         self._dead_letters = DeadLetterQueue(settings, settings.stream_endpoint)
@@ -225,7 +238,7 @@ class StreamIngestion:
         duplicates = sorted_out.rows.height - rows.height
         self._result.duplicates += duplicates
         self._result.dead_letters += len(sorted_out.dead)
-        self._result.late += sorted_out.outcomes.get("late", 0)
+        self._result.late += sum(sorted_out.outcomes.get(outcome, 0) for outcome in ("late", "too_late"))
         for outcome, number in {**sorted_out.outcomes, "duplicate": duplicates}.items():
             count(self._contract, outcome, number)
         self._observe("taken", {"records": len(records), "rows": rows.height, "dead_letters": len(sorted_out.dead)})
@@ -303,10 +316,14 @@ class StreamIngestion:
         result.accepted += accepted
         result.duplicates += batch.rows - accepted
         result.batches += 1
-        result.positions |= {shard: checkpoint.position for shard, checkpoint in batch.positions.items()}
+        positions = {shard: checkpoint.position for shard, checkpoint in batch.positions.items()}
+        result.positions |= positions
         if accepted:
             result.last_snapshot_id = self._table.snapshot_id
             result.first_snapshot_id = result.first_snapshot_id or result.last_snapshot_id
+            if self._record is not None and result.last_snapshot_id is not None:
+                rows = pl.concat(batch.frames)
+                self._record(Commit(result.stream, batch.id, positions, result.last_snapshot_id, rows))
         count(self._contract, "accepted", accepted)
         count(self._contract, "duplicate", batch.rows - accepted)
         self._observe("committed", {"rows": accepted, "total": result.accepted})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.errors import FalajError
+from runtime.ingestion.provenance import JOBS
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -27,7 +28,10 @@ class ReferencesError(FalajError):
 
 
 def referenced_snapshots(settings: Settings, table: str) -> frozenset[int]:
-    """The snapshots of ``table`` that a feature snapshot or the lineage names.  Raises ReferencesError."""
+    """The snapshots of ``table`` that a feature snapshot or the lineage names.  Raises ReferencesError.
+
+    What ingestion and maintenance say of the versions that they made keeps none of them: it would keep all.
+    """
     return frozenset(_feature_inputs(settings)[table] | _lineage_inputs(settings, table))
 
 
@@ -78,7 +82,7 @@ def _lineage_inputs(settings: Settings, table: str) -> set[int]:
         from runtime.lineage.store import LineageStore
 
         with LineageStore.open(url) as store:
-            versions: Any = store.versions(settings.tenant, Kind.TABLE, table)
+            versions: Any = store.versions_in_use(settings.tenant, Kind.TABLE, table, but_by=JOBS)
     elif scheme == "file":
         versions = _versions_in_file(Path(rest.removeprefix("//")), settings.tenant, table)
     else:
@@ -101,6 +105,8 @@ def _versions_in_file(path: Path, tenant: str, table: str) -> Iterator[str]:
                 event = from_json(line)
             except (FalajError, ValueError, KeyError, TypeError) as error:
                 raise ReferencesError(f"{path}, line {number}, is no lineage event ({error})") from None
-            for part in (*event.inputs, *event.outputs) if event.tenant == tenant else ():
+            if event.tenant != tenant or event.job.startswith(JOBS):
+                continue
+            for part in (*event.inputs, *event.outputs):
                 if part.artifact.kind is Kind.TABLE and part.artifact.name == table:
                     yield part.artifact.version

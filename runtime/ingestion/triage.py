@@ -85,7 +85,7 @@ def triage(
         is_late = reached - time > rules.allowed_lateness
         if is_late and rules.late == "refuse":
             behind = round((reached - time).total_seconds())
-            dead.append(("late", DeadLetter(record, (f"{contract.event_time}: {behind} s behind its shard",))))
+            dead.append(("too_late", DeadLetter(record, (f"{contract.event_time}: {behind} s behind its shard",))))
             continue
         newest[record.shard] = max(time, reached)
         kept.append(place)

@@ -156,6 +156,16 @@ class LineageStore:
         )
         return tuple(row[0] for row in rows)
 
+    def versions_in_use(self, tenant: str, kind: Kind, name: str, *, but_by: str) -> tuple[str, ...]:
+        """Known versions, oldest first, without those of which only jobs speak whose names begin with ``but_by``."""
+        rows = self._rows(
+            "WITH spoken AS (SELECT a.id, a.version, starts_with(e.job, %s) AS apart FROM lineage_artifact a "
+            "LEFT JOIN lineage_edge e ON a.id IN (e.source, e.target) WHERE a.tenant = %s AND kind = %s AND name = %s) "
+            "SELECT version FROM spoken GROUP BY id, version HAVING NOT coalesce(bool_and(apart), false) ORDER BY id",
+            (but_by, tenant, kind, name),
+        )
+        return tuple(row[0] for row in rows)
+
     def _ids(self, tenant: str, artifacts: Iterable[Artifact]) -> list[int]:
         found: list[int] = []
         for artifact in artifacts:

@@ -124,9 +124,12 @@ CASES: dict[str, tuple[dict[str, str], int, dict[str, str]]] = {
     "IngestionLagging": ({'falaj_ingestion_lag_seconds{table="events"}': "400x60"}, HOUR, {"table": "events"}),
     "IngestionLosesData": ({'falaj_ingestion_lag_seconds{table="events"}': "900000x60"}, HOUR, {"table": "events"}),
     "IngestionDeadLetters": (
-        {'falaj_ingestion_records_total{table="events",outcome="poisoned"}': "0x10 3x50"},
+        {
+            'falaj_ingestion_records_total{table="events",outcome="too_late"}': "0x10 3x50",
+            'falaj_ingestion_records_total{table="events",outcome="late"}': "0x10 3x50",
+        },
         15 * MINUTE,
-        {"table": "events", "outcome": "poisoned"},
+        {"table": "events", "outcome": "too_late"},
     ),
     "DriftSignificant": (
         {'falaj_drift_significant{model="recommender"}': "1x90"},

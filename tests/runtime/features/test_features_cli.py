@@ -89,9 +89,15 @@ def test_every_step_from_the_lake_to_online_features(
 
     events = [from_json(line) for line in record.read_text().splitlines()]
     done = {event.job: event for event in events if event.state == "COMPLETE"}
-    steps = ["build-training-set", "compute", "materialise", "skew"]
+    steps = ["build-training-set", "compute", "compute-view", "materialise", "skew"]
     assert sorted(done) == [f"features.{name}" for name in steps]
-    views = {str(part.artifact) for part in done["features.compute"].outputs}
+    computed = [event for event in events if event.job == "features.compute-view" and event.state == "COMPLETE"]
+    assert {event.outputs[0].artifact.name: [part.artifact.name for part in event.inputs] for event in computed} == {
+        "rides.driver_stats_v1": ["rides.rides"],
+        "rides.driver_last_ride_v1": ["rides.rides"],
+        "rides.zone_prices_v2": ["rides.prices"],
+    }
+    views = {str(event.outputs[0].artifact) for event in computed}
     assert views == {str(part.artifact) for part in done["features.materialise"].inputs}
     assert views < {str(part.artifact) for part in done["features.build-training-set"].inputs}
     digest = open_training_set(lake, made["manifest_uri"]).manifest_digest
@@ -99,7 +105,7 @@ def test_every_step_from_the_lake_to_online_features(
         f"training_set:{SERVICE}@{digest}"
     ]
     assert done["features.skew"].inputs[0].artifact == done["features.materialise"].outputs[0].artifact
-    subjects = {part.artifact.name: len(part.subjects) for part in done["features.compute"].outputs}
+    subjects = {part.artifact.name: len(part.subjects) for event in computed for part in event.outputs}
     assert subjects == {"rides.driver_stats_v1": 6, "rides.driver_last_ride_v1": 6, "rides.zone_prices_v2": 0}
 
 

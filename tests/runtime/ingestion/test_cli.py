@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from runtime.ingestion.kinesis import KinesisProducer
+from runtime.lineage.artifacts import Kind
+from runtime.lineage.events import from_json
+from runtime.lineage.subjects import subject_digest
 from runtime.settings import Settings
 from tests.runtime.ingestion.test_consumer import encoded, ids
 from tests.support.readings import readings, write_csv
@@ -139,3 +142,40 @@ def test_a_consumer_that_is_asked_to_end_commits_what_it_holds(settings: Setting
     process.stdout.close()
     assert [event["event"] for event in events].count("committed") == 1
     assert len(ids(settings)) == 8
+
+
+def test_files_stream_and_maintenance_leave_a_graph_that_begins_at_the_sources(
+    settings: Settings, tmp_path: Path
+) -> None:
+    record = tmp_path / "lineage.jsonl"
+    told = {"FALAJ_LINEAGE_URL": f"file:{record}", "FALAJ_SUBJECT_INDEX_KEY": "a key that only tests use"}
+    for number in (0, 1):
+        file = write_csv(tmp_path / f"day {number}.csv", readings(10, start=10 * number))
+        assert run(settings, "ingest", "file", CONTRACT, str(file), **told).returncode == 0
+    produce(settings, encoded(readings(5, start=20)))
+    streamed = run(settings, "ingest", "stream", CONTRACT, "--idle", "1", "--json", **told)
+    assert streamed.returncode == 0, streamed.stderr
+    maintained = run(settings, "ingest", "maintain", "--min-files", "2", "--orphan-days", "1", **told)
+    assert maintained.returncode == 0, maintained.stderr
+
+    done = [event for event in map(from_json, record.read_text().splitlines()) if event.state == "COMPLETE"]
+    first, second, stream, compacted = done
+    assert [event.job for event in done] == ["ingest.batch", "ingest.batch", "ingest.stream", "ingest.maintain"]
+    versions = [event.outputs[0].artifact for event in done]
+    assert len(set(versions)) == 4
+    assert [part.artifact.name for part in first.inputs] == ["day 0.csv"]
+    assert [str(part.artifact) for part in second.inputs][1:] == [str(versions[0])]
+    assert {part.artifact.kind for part in stream.inputs} == {Kind.STREAM, Kind.TABLE}
+    assert stream.inputs[1].artifact == versions[1]
+    assert compacted.inputs[0].artifact == versions[2]
+    meters = {str(row["meter"]) for row in readings(10)}
+    digests = {subject_digest(told["FALAJ_SUBJECT_INDEX_KEY"], meter) for meter in meters}
+    assert set(first.outputs[0].subjects) == digests
+
+
+def test_a_refused_file_is_recorded_as_a_run_that_failed(settings: Settings, tmp_path: Path) -> None:
+    record = tmp_path / "lineage.jsonl"
+    file = write_csv(tmp_path / "a.csv", [{**row, "litres": -1.0} for row in readings(10)])
+    assert run(settings, "ingest", "file", CONTRACT, str(file), FALAJ_LINEAGE_URL=f"file:{record}").returncode == 1
+    (last,) = (event for event in map(from_json, record.read_text().splitlines()) if event.state != "START")
+    assert (last.state, last.error, last.outputs) == ("FAIL", "QualityGateError", ())

@@ -232,9 +232,14 @@ def test_a_late_event_reaches_the_table_but_not_the_online_store(settings: Setti
 
 
 def test_a_late_event_is_a_dead_letter_where_the_rule_says_so(settings: Settings, aws: Aws) -> None:
-    consume(settings, late_stream(), rules=Rules(late="refuse"))
+    def counted() -> float:
+        return metrics.value("falaj_ingestion_records_total", table="water.readings", outcome="too_late")
+
+    before = counted()
+    result = consume(settings, late_stream(), rules=Rules(late="refuse"))
     assert letters(settings, aws)[0]["reasons"] == ["read_at: 169200 s behind its shard"]
     assert ids(settings) == ["r0000000", "r0000001"]
+    assert (result.late, counted() - before) == (1, 1)
 
 
 def test_what_is_late_is_known_over_a_restart(settings: Settings) -> None:

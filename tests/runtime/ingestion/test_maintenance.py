@@ -299,6 +299,9 @@ def test_lineage_names_the_snapshots_that_steps_read(
     with step(mine, "train.run") as running:
         running.read(Artifact(Kind.TABLE, NAME, "21"))
         running.made(Artifact(Kind.MODEL, "water", "1"))
+    with step(mine, "ingest.batch") as running:  # keeps no version: it makes them all
+        running.read(Artifact(Kind.TABLE, NAME, "21"))
+        running.made(Artifact(Kind.TABLE, NAME, "22"))
     assert referenced_snapshots(mine, NAME) == {21}
     assert referenced_snapshots(mine, "water.meters") == frozenset()
 
