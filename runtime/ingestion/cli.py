@@ -145,16 +145,15 @@ def stream(
     source = stream_consumer(settings)
     try:
         with metrics.exporter(settings), _Display(as_json) as display:
-            lake = Lake(settings)
             ingestion = StreamIngestion(
                 settings,
                 taken,
                 options,
-                lake=lake,
+                lake=Lake(settings),
                 stream=source,
                 online=writer,
                 observe=display.observe,
-                record=commit_recorder(settings, lake, taken),
+                record=commit_recorder(settings, taken),
             )
             result = ingestion.run(stop)
     finally:

@@ -95,12 +95,18 @@ class StreamResult:
 
 @dataclass(frozen=True)
 class Commit:
-    """What one commit added.  ``positions``: the last of each shard in it; ``batch`` is in the snapshot's summary."""
+    """What one commit added: ``accepted`` of ``rows``, the others were in already.
+
+    ``positions``: the last of each shard in it; ``batch`` is in the snapshot's summary; ``snapshot_before_run``: what
+    the table stood at when the run began.
+    """
 
     stream: str
     batch: str
     positions: Mapping[str, str]
+    snapshot_before_run: int | None
     snapshot_id: int
+    accepted: int
     rows: pl.DataFrame
 
 
@@ -146,6 +152,7 @@ class StreamIngestion:
         self._newest: dict[str, datetime.datetime] = {}
         self._fences: dict[str, str | None] = {}
         self._table: LakeTable
+        self._snapshot_before_run: int | None
         self._known: KnownKeys
         self._batch: _Batch
         self._commit: Future[tuple[_Batch, int]] | None = None
@@ -158,6 +165,7 @@ class StreamIngestion:
         away, StreamError, ContractError.  Whatever it raises, what it had not committed is read again by the next run.
         """
         self._table = self._patience.call("catalogue", lambda: self._lake.open(self._contract))
+        self._snapshot_before_run = self._table.snapshot_id
         self._known = KnownKeys(self._table)
         self._batch = self._new_batch()
         self._patience.call("stream", self._begin_shards)
@@ -321,12 +329,22 @@ class StreamIngestion:
         if accepted:
             result.last_snapshot_id = self._table.snapshot_id
             result.first_snapshot_id = result.first_snapshot_id or result.last_snapshot_id
-            if self._record is not None and result.last_snapshot_id is not None:
-                rows = pl.concat(batch.frames)
-                self._record(Commit(result.stream, batch.id, positions, result.last_snapshot_id, rows))
         count(self._contract, "accepted", accepted)
         count(self._contract, "duplicate", batch.rows - accepted)
         self._observe("committed", {"rows": accepted, "total": result.accepted})
+        # Last: where lineage cannot be told and ends the run, what was committed is in the result and counted.
+        if accepted and self._record is not None and result.last_snapshot_id is not None:
+            self._record(
+                Commit(
+                    stream=result.stream,
+                    batch=batch.id,
+                    positions=positions,
+                    snapshot_before_run=self._snapshot_before_run,
+                    snapshot_id=result.last_snapshot_id,
+                    accepted=accepted,
+                    rows=pl.concat(batch.frames),
+                )
+            )
 
     def _commit_batch(self, batch: _Batch) -> tuple[_Batch, int]:
         """Runs in the committing thread: the rows and positions of ``batch``, both or neither."""

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from runtime.lineage.artifacts import Artifact, Kind
-from runtime.lineage.recording import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,30 +53,21 @@ def record_file(step: Step, settings: Settings, lake: Lake, contract: Contract, 
     )
 
 
-def commit_recorder(settings: Settings, lake: Lake, contract: Contract) -> Callable[[Commit], None] | None:
+def commit_recorder(settings: Settings, contract: Contract) -> Callable[[Commit], None] | None:
     """Records each commit of a consumer; None where no lineage is kept."""
     if not settings.lineage_url:
         return None
-    from runtime.ingestion.lake import LakeError
-
-    try:
-        snapshot = lake.table(contract.table).current_snapshot()
-    except LakeError:  # the consumer makes the table
-        snapshot = None
-    before = snapshot.snapshot_id if snapshot else None
+    from runtime.lineage.steps import step
 
     def record(commit: Commit) -> None:
-        with recorded(settings, f"{JOBS}stream") as step:
-            assert step is not None
-            step.read(Artifact(Kind.STREAM, _name(commit.stream), commit.batch), {"positions": dict(commit.positions)})
-            if before is not None:
-                step.read(_version(contract, before))
-            step.made(
-                _version(contract, commit.snapshot_id),
-                _about(contract),
-                subjects=_subjects(settings, contract, commit.rows),
-            )
-            step.note(accepted=commit.rows.height)
+        with step(settings, f"{JOBS}stream") as running:
+            stream = Artifact(Kind.STREAM, _name(commit.stream), commit.batch)
+            running.read(stream, {"positions": dict(commit.positions)})
+            if commit.snapshot_before_run is not None:
+                running.read(_version(contract, commit.snapshot_before_run))
+            subjects = _subjects(settings, contract, commit.rows)
+            running.made(_version(contract, commit.snapshot_id), _about(contract), subjects=subjects)
+            running.note(accepted=commit.accepted)
 
     return record
 
