@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from runtime import metrics
 from runtime.ingestion import checkpoints, events
-from runtime.ingestion.consumer import ConsumerOptions, StreamIngestion, StreamResult
+from runtime.ingestion.consumer import Commit, ConsumerOptions, StreamIngestion, StreamResult
 from runtime.ingestion.contract import Contract
 from runtime.ingestion.errors import FencedError, OutageError, StreamError
 from runtime.ingestion.lake import Lake
@@ -58,6 +58,7 @@ def consume(
     online: Pushed | None = None,
     given: Contract | None = None,
     observe: Any = lambda *_: None,
+    record: Any = None,
     **options: Any,
 ) -> StreamResult:
     chosen = {"idle_seconds": 0.0, "poll_seconds": 0.0, "batch_seconds": 60.0, "outage_limit_seconds": 30.0, **options}
@@ -69,6 +70,7 @@ def consume(
         stream=stream,
         online=online,
         observe=observe,
+        record=record,
         now=lambda: NOW,
     )
     return ingestion.run(threading.Event())
@@ -113,6 +115,19 @@ def test_duplicates_in_a_batch_and_across_runs_come_in_once(settings: Settings) 
     result = consume(settings, MemoryStream({"b": encoded(rows)}))
     assert (result.accepted, result.duplicates) == (0, 20)
     assert ids(settings) == [row["reading_id"] for row in rows]
+
+
+def test_each_commit_is_told_with_what_it_added_and_the_version_from_before_the_run(settings: Settings) -> None:
+    before = consume(settings, MemoryStream({"a": encoded(readings(4))})).last_snapshot_id
+    told: list[Commit] = []
+    stream = MemoryStream({"b": encoded(readings(30, start=4))})
+    result = consume(settings, stream, record=told.append, batch_rows=10, poll_records=10)
+    assert len({commit.snapshot_id for commit in told}) == len({commit.batch for commit in told}) == result.batches > 1
+    assert {commit.snapshot_before_run for commit in told} == {before}
+    assert [commit.accepted for commit in told] == [commit.rows.height for commit in told]
+    assert sum(commit.accepted for commit in told) == result.accepted == 30
+    assert told[-1].snapshot_id == result.last_snapshot_id
+    assert told[-1].positions == {"b": result.positions["b"]}
 
 
 def test_duplicates_in_different_batches_of_a_run_come_in_once(settings: Settings) -> None:
